@@ -57,7 +57,9 @@ def satisfied(level: str, root: Path, venv: Path) -> bool:
     return (venv / "bin" / "facepay").exists()
 
 
-def call(*command: str | Path, env: dict[str, str] | None = None, quiet: bool = False) -> subprocess.CompletedProcess[str]:
+def call(
+    *command: str | Path, env: dict[str, str] | None = None, quiet: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run a child to its end; its words are kept only when `quiet`, so that progress stays visible."""
     return subprocess.run([str(part) for part in command], env=env, text=True, check=False, capture_output=quiet)
 
@@ -90,8 +92,8 @@ def install(level: str, root: Path, venv: Path) -> None:
     env = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     env.pop("VIRTUAL_ENV", None)
     # A person at a terminal sees progress bars, a log stays short.
-    brief = [] if sys.stderr.isatty() else ["--quiet"]
-    here = ["--python", python]
+    brief: list[str | Path] = [] if sys.stderr.isatty() else ["--quiet"]
+    here: list[str | Path] = ["--python", python]
     steps: list[tuple[str, list[str | Path]]] = [
         ("fetching uv", [python, "-m", "pip", "install", *brief, "--require-hashes", "-r", needs / "build.txt"]),
         (
