@@ -1,0 +1,1 @@
+"""facepay's working parts: everything that is neither a schema, an agent's entry point, nor a load test."""

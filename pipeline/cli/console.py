@@ -1,0 +1,38 @@
+"""How every command speaks: results to standard output, everything else to standard error, and what the exit codes mean.
+
+With `--json` the last line of standard output is one JSON object and nothing else is printed there. Exit 0 done, 1 the answer is no,
+2 wrong use, 3 the outside failed. An error is one sentence.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
+
+out = Console()
+err = Console(stderr=True)
+
+
+def note(text: str) -> None:
+    """Progress for a person, on standard error."""
+    err.print(text, highlight=False)
+
+
+def finish(
+    result: Mapping[str, Any], *, as_json: bool, show: Callable[[], None] | None = None, ok: bool = True
+) -> None:
+    """Prints the result (JSON, or `show` for a person) and ends the command: exit 0, or 1 when the answer is no."""
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(dict(result), option=orjson.OPT_NON_STR_KEYS) + b"\n")
+        sys.stdout.flush()
+    elif show is not None:
+        show()
+    if not ok:
+        raise typer.Exit(1)

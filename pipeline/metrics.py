@@ -1,0 +1,78 @@
+"""Every metric, listed once with a comment. Base units; no payer, face or terminal id in a label.
+
+One process, one registry (`prometheus_client`'s default); `pipeline.runtime.health` serves it at `/metrics`.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SECONDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.02,
+    0.035,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.25,
+    0.35,
+    0.5,
+    0.75,
+    1.0,
+    1.5,
+    2.5,
+    5.0,
+    10.0,
+)
+
+# How long each stage takes; stage is one of: unseal, decode, detect, align, embed, search, vote, features, verdict, apply, emit, ...
+STAGE = Histogram("facepay_stage_seconds", "Compute time of one stage for one batch", ["stage"], buckets=SECONDS)
+# How long a record waited between Kafka's timestamp and the start of its processing: queueing, apart from compute.
+QUEUE_WAIT = Histogram(
+    "facepay_queue_wait_seconds", "From the record's timestamp to its processing", ["agent"], buckets=SECONDS
+)
+# From the camera's capture time to the event named by `event` (recognition, verdict, settlement).
+SINCE_CAPTURE = Histogram("facepay_since_capture_seconds", "From capture to an event", ["event"], buckets=SECONDS)
+# Records taken from a topic.
+CONSUMED = Counter("facepay_consumed_records_total", "Records consumed", ["agent", "topic"])
+# Records whose delivery was confirmed.
+EMITTED = Counter("facepay_emitted_records_total", "Records sent and confirmed", ["agent", "topic"])
+# Records that went to the dead letter, by reason.
+DEAD = Counter("facepay_dead_records_total", "Records sent to the dead letter", ["agent", "reason"])
+# Inputs refused or dropped without being wrong: expired frames, abstentions by reason.
+REJECTS = Counter("facepay_rejects_total", "Inputs dropped or answered with an abstention", ["agent", "reason"])
+# Records in one batch.
+BATCH = Histogram(
+    "facepay_batch_records", "Records per batch", ["agent"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 500)
+)
+# Age of the oldest record not yet processed, and how many are waiting.
+LAG_SECONDS = Gauge("facepay_lag_seconds", "Age of the oldest unprocessed record", ["agent"])
+LAG_RECORDS = Gauge("facepay_lag_records", "Records not yet processed", ["agent"])
+# 1 when the process can do its work, as /readyz says.
+READY = Gauge("facepay_ready_bool", "1 when ready", ["agent"])
+# Share of the time that the engine computes.
+ENGINE_BUSY = Counter("facepay_engine_busy_seconds_total", "Time the vision engine computed")
+# Templates in the gallery that this process searches.
+GALLERY = Gauge("facepay_gallery_templates", "Templates searched")
+# Thresholds in force, by name (match, margin, ...).
+THRESHOLD = Gauge("facepay_threshold_ratio", "Thresholds in force", ["name"])
+# Verdicts by decision, and the reasons behind them.
+VERDICTS = Counter("facepay_verdicts_total", "Verdicts", ["decision"])
+VERDICT_REASONS = Counter("facepay_verdict_reasons_total", "Reason codes of verdicts", ["reason"])
+# Final outcomes and refunds.
+OUTCOMES = Counter("facepay_outcomes_total", "Outcomes decided", ["outcome"])
+# Conservation: intents opened minus final minus open must stay 0.
+CONSERVATION = Gauge("facepay_conservation_intents", "Intents opened - final - open")
+OPEN_INTENTS = Gauge("facepay_open_intents", "Intents without an outcome")
+# Kafka transactions of the settlement loop, by result (committed, aborted).
+TRANSACTIONS = Counter("facepay_transactions_total", "Kafka transactions", ["result"])
+# HTTP requests of the gateway, by route template and status class.
+HTTP = Histogram("facepay_http_seconds", "HTTP requests", ["route", "status"], buckets=SECONDS)
+# Calls to Redis that failed or ran past their budget.
+REDIS_ERRORS = Counter("facepay_redis_errors_total", "Failed Redis calls", ["agent"])
+# Frames a camera published, dropped (no lease, too slow) and their bytes.
+CAMERA_FRAMES = Counter("facepay_camera_frames_total", "Camera frames", ["result"])

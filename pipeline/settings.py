@@ -1,0 +1,177 @@
+"""One typed tree of settings: environment (`FACEPAY_KAFKA__BOOTSTRAP`), then a TOML file (`--config`), then these defaults.
+
+Secrets come from files or the environment, never from the command line: keys live in the keyring folder, and a password inside an
+address is masked by `masked`. Units are last in names.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from pipeline.errors import SettingsError
+
+
+class Section(BaseModel):
+    """A branch of the tree: unknown names are refused, so that a typing error is not silently a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kafka(Section):
+    bootstrap: str = Field("127.0.0.1:9092", description="host:port of one or more brokers")
+    request_timeout_ms: int = Field(30_000, ge=1_000)
+
+
+class Redis(Section):
+    url: str = Field("redis://127.0.0.1:6379/0", description="address; a password in it is masked when shown")
+    timeout_ms: int = Field(50, ge=1, description="budget of one call on the payment path")
+
+
+class Keys(Section):
+    directory: Path = Field(Path("keys"), description="the file keyring")
+    frame_epoch: int = Field(1, ge=1, description="epoch of the frame key root in force")
+
+
+class Ledger(Section):
+    url: str = Field("sqlite:///ledger.db", description="SQLAlchemy address")
+    payer_limit_minor: int = Field(500_000, ge=0, description="how far a payer's account may go below zero")
+
+
+class Vision(Section):
+    models: Path = Field(Path("models"), description="folder of ONNX models, found by hash")
+    gpu: Literal["off", "preferred", "required"] = "off"
+    threads: int = Field(1, ge=1, description="ONNX Runtime intra-op threads per model")
+    pad: Literal["required", "report_only", "off"] = Field(
+        "off",
+        description="presentation-attack detection; anything but `required` leaves liveness unproven, and risk decides on that",
+    )
+    match_threshold: float = Field(
+        0.475, ge=-1, le=1, description="cosine at FMR 1e-5 on portraits (MANIFEST of the model)"
+    )
+    strong_threshold: float = Field(0.65, ge=-1, le=1, description="one frame at or above it decides alone")
+    margin: float = Field(0.08, ge=0, le=2, description="least distance to the best other payer")
+    votes: int = Field(2, ge=1, description="consistent frames that decide")
+    min_face_px: int = Field(48, ge=1, description="least width of an eligible face")
+    max_batch: int = Field(16, ge=1)
+    max_pixels: int = Field(8_000_000, ge=1)
+    max_frame_age_ms: int = Field(10_000, ge=1)
+    max_clock_skew_ms: int = Field(2_000, ge=0)
+
+
+class Risk(Section):
+    unproven_liveness: Literal["step_up", "accept"] = Field(
+        "step_up", description="what a recognition without a liveness score gets"
+    )
+    step_up_minor: int = Field(20_000, ge=0, description="amounts above it need a PIN")
+    decline_minor: int = Field(500_000, ge=0, description="amounts above it are declined")
+    night_step_up_minor: int = Field(5_000, ge=0, description="the step-up limit at night")
+    night_hours_utc: tuple[int, int] = Field((15, 21), description="night from, to (hours UTC; 23 to 5 at UTC+8)")
+    velocity_count: int = Field(5, ge=1, description="recognitions of one payer within the window before a step-up")
+    velocity_window_s: int = Field(60, ge=1)
+    velocity_decline_count: int = Field(12, ge=1)
+    thin_margin: float = Field(0.12, ge=0, description="a margin below it needs a PIN")
+    history_days: int = Field(35, ge=1)
+
+
+class Gateway(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65_535)
+    intent_ttl_ms: int = Field(20_000, ge=1_000, le=120_000, description="default life of an intent")
+    history_s: int = Field(900, ge=60, description="how far back the gateway reads topics when it starts")
+    max_pin_failures: int = Field(5, ge=1)
+    pin_lock_s: int = Field(900, ge=1)
+
+
+class Metrics(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65_535, description="0 chooses a free one and logs it")
+
+
+class Log(Section):
+    style: Literal["auto", "json", "console"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Agent(Section):
+    instance: str = Field(
+        "0", pattern=r"^[A-Za-z0-9._-]{1,32}$", description="stable name of this instance (StatefulSet ordinal)"
+    )
+    restore_window_s: int = Field(30, ge=0, description="how far back memory is rebuilt at assignment")
+    session_timeout_ms: int = Field(10_000, ge=1_000)
+    transaction_timeout_ms: int = Field(10_000, ge=1_000)
+    watchdog_s: int = Field(40, ge=5)
+
+
+class Settings(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(env_prefix="FACEPAY_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    kafka: Kafka = Kafka()
+    redis: Redis = Redis()
+    keys: Keys = Keys()
+    ledger: Ledger = Ledger()
+    vision: Vision = Vision()
+    risk: Risk = Risk()
+    gateway: Gateway = Gateway()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
+    agent: Agent = Agent()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then the TOML file named by `load_settings`."""
+        toml = cls.model_config.get("toml_file")
+        file = (TomlConfigSettingsSource(settings_cls),) if toml else ()
+        return (init_settings, env_settings, *file)
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """The settings in force; raises `SettingsError` naming each wrong setting and never its value."""
+    kind: type[Settings] = Settings
+    if config is not None:
+        if not config.is_file():
+            raise SettingsError(
+                f"reading the settings file {config}: no such file; pass an existing TOML file to --config"
+            )
+        kind = type(
+            "FileSettings",
+            (Settings,),
+            {"model_config": SettingsConfigDict(**{**Settings.model_config, "toml_file": config})},
+        )  # type: ignore[typeddict-item]
+    try:
+        return kind(**overrides)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}"
+            for e in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(f"reading the settings: {problems}") from None
+    except ValueError as error:
+        raise SettingsError(f"reading the settings file {config}: {error}") from None
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """The tree as JSON-able values with passwords in addresses masked."""
+
+    def mask(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: mask(v) for k, v in value.items()}
+        if isinstance(value, str):
+            return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", value)
+        return value
+
+    result: dict[str, Any] = mask(settings.model_dump(mode="json"))
+    return result
