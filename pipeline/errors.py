@@ -1,8 +1,8 @@
 """The error tree: what went wrong, whose fault it is, and the exit code that follows.
 
-Each message is one sentence that says what was tried, what was found and what to do. Messages never hold secrets, faces,
-embeddings, PINs or names of people. The command line maps the classes to exit codes: 2 wrong use, 3 the outside failed; a check
-that answers "no" is not an error and exits 1.
+Each message is one sentence that says what was tried, what was found and what to do. Messages never hold secrets,
+faces, embeddings, PINs or names of people. The command line maps the classes to exit codes: 2 wrong use, 3 the
+outside failed; a check that answers "no" is not an error and exits 1.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class DownloadError(OutsideError):
 class InvalidMessage(FacepayError):
     """A record that can never be processed: it goes to the dead letter with `reason`, and its neighbours go on.
 
-    `reason` is a short stable code (`not_json`, `wrong_type`, `unknown_terminal`, `seal_broken`, ...), `detail` one sentence for
-    the operator. Neither may repeat the record's content.
+    `reason` is a short stable code (`not_json`, `wrong_type`, `unknown_terminal`, `seal_broken`, ...), `detail` one
+    sentence for the operator. Neither may repeat the record's content.
     """
 
     def __init__(self, reason: str, detail: str) -> None:

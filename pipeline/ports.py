@@ -62,9 +62,9 @@ HandlerResult = Sequence[Emit] | Reject
 class BatchHandler(Protocol):
     """What an at-least-once agent does, whichever loop (Faust, batch) brings it to Kafka.
 
-    `process` gets messages in order and returns one result for each, in the same order. It may run in a worker thread, never in two
-    at once. Anything it raises but `Reject` results is unexpected: the process ends with exit code 70 and a supervisor restarts it,
-    so that nothing is acknowledged that was not done.
+    `process` gets messages in order and returns one result for each, in the same order. It may run in a worker
+    thread, never in two at once. Anything it raises but `Reject` results is unexpected: the process ends with exit
+    code 70 and a supervisor restarts it, so that nothing is acknowledged that was not done.
     """
 
     name: str
@@ -75,8 +75,8 @@ class BatchHandler(Protocol):
         ...
 
     def restore(self, partition: int, messages: Sequence[InMessage]) -> None:
-        """Records of the last `restore_window_s` before the committed offset of a partition just assigned, to rebuild memory
-        (nonces seen) without acting. Called before `process` sees that partition."""
+        """Records of the last `restore_window_s` before the committed offset of a partition just assigned, to
+        rebuild memory (nonces seen) without acting. Called before `process` sees that partition."""
         ...
 
     def forget(self, partition: int) -> None:
@@ -86,7 +86,8 @@ class BatchHandler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """What the ledger's database knows of a lane at assignment. `offsets`: next offset to apply, by topic; absent = never seen."""
+    """What the ledger's database knows of a lane at assignment. `offsets`: next offset to apply, by topic; absent =
+    never seen."""
 
     lane: int
     owner_epoch: int
@@ -132,7 +133,8 @@ class LaneStore(Protocol):
     """The input topics, co-partitioned: their partition number is the lane."""
 
     def bind(self, kafka: KafkaIdentity) -> LedgerIdentity:
-        """First call: stores the Kafka identity in a new ledger; raises `LedgerMismatch` if an old one belongs elsewhere."""
+        """First call: stores the Kafka identity in a new ledger; raises `LedgerMismatch` if an old one belongs
+        elsewhere."""
         ...
 
     def acquire(self, lane: int, owner: str) -> LaneState:
@@ -140,10 +142,10 @@ class LaneStore(Protocol):
         ...
 
     def apply(self, lane: int, owner_epoch: int, messages: Sequence[InMessage]) -> None:
-        """One database transaction: lock the lane's row, check the epoch and compare-and-set the input offsets, apply each
-        message once (those below the stored offset are skipped), fire due timers, write effects, offsets and outbox rows.
-        `messages` are of this lane, in order within each topic; empty means timers only. A bad record becomes an outbox row for
-        the dead letter."""
+        """One database transaction: lock the lane's row, check the epoch and compare-and-set the input offsets,
+        apply each message once (those below the stored offset are skipped), fire due timers, write effects, offsets
+        and outbox rows. `messages` are of this lane, in order within each topic; empty means timers only. A bad
+        record becomes an outbox row for the dead letter."""
         ...
 
     def due_lanes(self, lanes: Sequence[int]) -> Sequence[int]:
@@ -188,8 +190,9 @@ class FrameOpener(Protocol):
     """Opens sealed frames and remembers nonces (`pipeline.keys.frames`)."""
 
     def open(self, message: InMessage, now_us: int) -> OpenedFrame:
-        """Raises `SealError` with reason `unknown_terminal`, `header_invalid`, `seal_broken`, `wrong_terminal`, `stale`,
-        `from_the_future`, `replayed` or `unknown_epoch`. The same nonce at the same (topic, partition, offset) is a redelivery and opens again."""
+        """Raises `SealError` with reason `unknown_terminal`, `header_invalid`, `seal_broken`, `wrong_terminal`,
+        `stale`, `from_the_future`, `replayed` or `unknown_epoch`. The same nonce at the same (topic, partition,
+        offset) is a redelivery and opens again."""
         ...
 
     def remember(self, message: InMessage) -> None:
@@ -236,4 +239,6 @@ class GallerySearch(Protocol):
 class Clock(Protocol):
     """Where a process reads the time: integer microseconds UTC."""
 
-    def __call__(self) -> int: ...
+    def __call__(self) -> int:
+        """Microseconds since 1970-01-01T00:00:00Z."""
+        ...

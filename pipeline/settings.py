@@ -1,14 +1,14 @@
-"""One typed tree of settings: environment (`FACEPAY_KAFKA__BOOTSTRAP`), then a TOML file (`--config`), then these defaults.
+"""One typed tree of settings: environment (`FACEPAY_KAFKA__BOOTSTRAP`), then a TOML file, then these defaults.
 
-Secrets come from files or the environment, never from the command line: keys live in the keyring folder, and a password inside an
-address is masked by `masked`. Units are last in names.
+Secrets come from files or the environment, never from the command line: keys live in the keyring folder, and a
+password inside an address is masked by `masked`. Units are last in names.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -23,32 +23,41 @@ class Section(BaseModel):
 
 
 class Kafka(Section):
+    """How to reach Kafka."""
+
     bootstrap: str = Field("127.0.0.1:9092", description="host:port of one or more brokers")
     request_timeout_ms: int = Field(30_000, ge=1_000)
 
 
 class Redis(Section):
+    """How to reach Redis, and how long a call may take."""
+
     url: str = Field("redis://127.0.0.1:6379/0", description="address; a password in it is masked when shown")
     timeout_ms: int = Field(50, ge=1, description="budget of one call on the payment path")
 
 
 class Keys(Section):
+    """Where the keys are."""
+
     directory: Path = Field(Path("keys"), description="the file keyring")
     frame_epoch: int = Field(1, ge=1, description="epoch of the frame key root in force")
 
 
 class Ledger(Section):
+    """The database that decides about money."""
+
     url: str = Field("sqlite:///ledger.db", description="SQLAlchemy address")
     payer_limit_minor: int = Field(500_000, ge=0, description="how far a payer's account may go below zero")
 
 
 class Vision(Section):
+    """Models, thresholds and limits of the embedding agent."""
+
     models: Path = Field(Path("models"), description="folder of ONNX models, found by hash")
     gpu: Literal["off", "preferred", "required"] = "off"
     threads: int = Field(1, ge=1, description="ONNX Runtime intra-op threads per model")
     pad: Literal["required", "report_only", "off"] = Field(
-        "off",
-        description="presentation-attack detection; anything but `required` leaves liveness unproven, and risk decides on that",
+        "off", description="presentation-attack detection; all but `required` leave liveness unproven: see risk"
     )
     match_threshold: float = Field(
         0.475, ge=-1, le=1, description="cosine at FMR 1e-5 on portraits (MANIFEST of the model)"
@@ -64,9 +73,9 @@ class Vision(Section):
 
 
 class Risk(Section):
-    unproven_liveness: Literal["step_up", "accept"] = Field(
-        "step_up", description="what a recognition without a liveness score gets"
-    )
+    """The fraud agent's rules."""
+
+    unproven_liveness: Literal["step_up", "accept"] = Field("step_up", description="for a recognition without liveness")
     step_up_minor: int = Field(20_000, ge=0, description="amounts above it need a PIN")
     decline_minor: int = Field(500_000, ge=0, description="amounts above it are declined")
     night_step_up_minor: int = Field(5_000, ge=0, description="the step-up limit at night")
@@ -79,6 +88,8 @@ class Risk(Section):
 
 
 class Gateway(Section):
+    """The HTTP edge."""
+
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535)
     intent_ttl_ms: int = Field(20_000, ge=1_000, le=120_000, description="default life of an intent")
@@ -88,16 +99,22 @@ class Gateway(Section):
 
 
 class Metrics(Section):
+    """Where a process serves /metrics, /livez and /readyz."""
+
     host: str = "127.0.0.1"
     port: int = Field(0, ge=0, le=65_535, description="0 chooses a free one and logs it")
 
 
 class Log(Section):
+    """How a process logs."""
+
     style: Literal["auto", "json", "console"] = "auto"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class Agent(Section):
+    """How an agent meets Kafka."""
+
     instance: str = Field(
         "0", pattern=r"^[A-Za-z0-9._-]{1,32}$", description="stable name of this instance (StatefulSet ordinal)"
     )
@@ -129,8 +146,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then environment, then the TOML file named by `load_settings`."""
         toml = cls.model_config.get("toml_file")
@@ -138,7 +155,7 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, *file)
 
 
-def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+def load_settings(config: Path | None = None) -> Settings:
     """The settings in force; raises `SettingsError` naming each wrong setting and never its value."""
     kind: type[Settings] = Settings
     if config is not None:
@@ -152,7 +169,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
             {"model_config": SettingsConfigDict(**{**Settings.model_config, "toml_file": config})},
         )  # type: ignore[typeddict-item]
     try:
-        return kind(**overrides)
+        return kind()
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}"
@@ -163,15 +180,14 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
         raise SettingsError(f"reading the settings file {config}: {error}") from None
 
 
-def masked(settings: Settings) -> dict[str, Any]:
+def masked(settings: Settings) -> dict[str, object]:
     """The tree as JSON-able values with passwords in addresses masked."""
 
-    def mask(value: Any) -> Any:
+    def mask(value: object) -> object:
         if isinstance(value, dict):
             return {k: mask(v) for k, v in value.items()}
         if isinstance(value, str):
             return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", value)
         return value
 
-    result: dict[str, Any] = mask(settings.model_dump(mode="json"))
-    return result
+    return {name: mask(value) for name, value in settings.model_dump(mode="json").items()}

@@ -1,8 +1,8 @@
 """The topics as code: what `schemas/topics/*.toml` says, as values.
 
-The files are the single source for creation and drift check (`pipeline.runtime.admin`), the AsyncAPI document and the docs. A lane
-is a partition number: topics with `lane = true` have one partition count and one partitioner (`PARTITIONER`), so that everything of
-one terminal has the same partition number in each of them.
+The files are the single source for creation and drift check (`pipeline.runtime.admin`), the AsyncAPI document and
+the docs. A lane is a partition number: topics with `lane = true` have one partition count and one partitioner
+(`PARTITIONER`), so that everything of one terminal has the same partition number in each of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from schemas.codec import TYPES
 from schemas.events import Event
 
 PARTITIONER = "murmur2_random"
-"""librdkafka's name of the partitioner that Java and aiokafka use by default; every producer here is configured with it."""
+"""librdkafka's name of the partitioner that Java and aiokafka use by default; every producer here must have it."""
 
 COMMANDS = "commands"
 FRAMES = "frames"

@@ -1,8 +1,8 @@
 """Events to bytes and back, with full validation on the way in.
 
-`encode` is orjson over the dataclass. `decode` parses with orjson and converts with msgspec in strict mode: a wrong type, a missing
-field or a value out of range is a `DecodeError` whose detail names the path of the field and never repeats a value. Unknown fields
-are ignored, so that old and new versions run side by side on a topic.
+`encode` is orjson over the dataclass. `decode` parses with orjson and converts with msgspec in strict mode: a wrong
+type, a missing field or a value out of range is a `DecodeError` whose detail names the path of the field and never
+repeats a value. Unknown fields are ignored, so that old and new versions run side by side on a topic.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ E = TypeVar("E", bound=Event)
 
 MAX_EVENT_BYTES = 256 * 1024
 
-TYPES: Mapping[str, type[Event]] = {event.__dataclass_fields__["type"].default: event for event in EVENTS}
+TYPES: Mapping[str, type[Event]] = {str(event.__dataclass_fields__["type"].default): event for event in EVENTS}
 
 
 def encode(event: Event) -> bytes:
@@ -57,7 +57,7 @@ def convert(raw: dict[str, Any], *allowed: type[E]) -> E:
         names = ", ".join(sorted(str(t.__dataclass_fields__["type"].default) for t in allowed))
         raise DecodeError("wrong_event", f"the field type is none of: {names}")
     try:
-        return msgspec.convert(raw, event_type, strict=True)  # type: ignore[return-value]
+        return msgspec.convert(raw, event_type, strict=True)
     except msgspec.ValidationError as error:
         raise DecodeError("invalid_field", _without_value(str(error))) from None
 

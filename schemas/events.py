@@ -1,11 +1,13 @@
 """Every event of the payment path, as frozen slotted dataclasses.
 
-Theory of operation: an event is a fact that has happened, or (a command) a wish that the gateway has accepted. Times are integer
-microseconds UTC (`*_us`), money is integer minor units plus an ISO 4217 code, first ids are UUIDv7 and derived ids UUIDv5 of what
-they derive from, so that a repeated derivation is the same event (`schemas.ids`). `type` tells the members of a topic's union
-apart. Constraints are declared in the annotations; `schemas.codec` enforces them and the JSON Schemas are generated from them.
+Theory of operation: an event is a fact that has happened, or (a command) a wish that the gateway has accepted.
+Times are integer microseconds UTC (`*_us`), money is integer minor units plus an ISO 4217 code, first ids are
+UUIDv7 and derived ids UUIDv5 of what they derive from, so that a repeated derivation is the same event
+(`schemas.ids`). `type` tells the members of a topic's union apart. Constraints are declared in the annotations;
+`schemas.codec` enforces them and the JSON Schemas are generated from them.
 
-Evolution: add a field as optional first, never reuse a name; unknown fields are ignored on topics and refused at the HTTP edge.
+Evolution: add a field as optional first, never reuse a name; unknown fields are ignored on topics and refused at
+the HTTP edge.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class PaymentTerms:
     key_epoch: Annotated[int, Meta(ge=1, description="epoch of the frame key root")]
 
 
-# --- commands: the gateway is the only producer -------------------------------------------------------------------------------
+# --- commands: the gateway is the only producer ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,8 @@ class OpenIntent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirm:
-    """The payer confirmed a step-up; `mac` covers intent, verdict, payer, amount, currency and payee (`keys.confirmations`)."""
+    """The payer confirmed a step-up; `mac` covers intent, verdict, payer, amount, currency and payee
+    (`keys.confirmations`)."""
 
     type: Literal["confirm"] = "confirm"
     event_id: Uuid
@@ -111,7 +114,8 @@ class Refund:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoteHint:
-    """The gateway tells settlement the newest hint, so that an intent nobody was recognised for expires with it as its reason."""
+    """The gateway tells settlement the newest hint, so that an intent nobody was recognised for expires with it as
+    its reason."""
 
     type: Literal["note_hint"] = "note_hint"
     event_id: Uuid
@@ -123,7 +127,7 @@ class NoteHint:
 
 Command = OpenIntent | Confirm | Cancel | Refund | NoteHint
 
-# --- recognition ----------------------------------------------------------------------------------------------------------------
+# --- recognition ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +192,7 @@ class Verdict:
     decided_at_us: MicrosUtc
 
 
-# --- settlement -----------------------------------------------------------------------------------------------------------------
+# --- settlement -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,10 +207,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """The final outcome of an intent, or a refund after it; emitted exactly once, the only event goods may be handed over on.
+    """The final outcome of an intent, or a refund after it; emitted exactly once, the only event goods may be
+    handed over on.
 
-    `outcome` `refused` answers a command that changes nothing (a refund above what was settled, a second order with the same
-    merchant order id); it is no final outcome of an intent that has another one.
+    `outcome` `refused` answers a command that changes nothing (a refund above what was settled, a second order with
+    the same merchant order id); it is no final outcome of an intent that has another one.
     """
 
     type: Literal["settlement"] = "settlement"
@@ -233,7 +238,7 @@ class Settlement:
     receipt: str | None = None
 
 
-# --- gallery, payers, dead letters ------------------------------------------------------------------------------------------------
+# --- gallery, payers, dead letters ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,5 +300,6 @@ Event = (
 )
 
 EVENTS: tuple[type[Event], ...] = (
-    OpenIntent, Confirm, Cancel, Refund, NoteHint, Hint, Recognition, Verdict, Settlement, GalleryTemplate, PayerProfile, DeadLetter,
+    OpenIntent, Confirm, Cancel, Refund, NoteHint, Hint, Recognition, Verdict, Settlement, GalleryTemplate,
+    PayerProfile, DeadLetter,
 )  # fmt: skip

@@ -1,7 +1,7 @@
-"""How every command speaks: results to standard output, everything else to standard error, and what the exit codes mean.
+"""How every command speaks: results on standard output, all else on standard error; what the exit codes mean.
 
-With `--json` the last line of standard output is one JSON object and nothing else is printed there. Exit 0 done, 1 the answer is no,
-2 wrong use, 3 the outside failed. An error is one sentence.
+With `--json` the last line of standard output is one JSON object and nothing else is printed there. Exit 0 done, 1
+the answer is no, 2 wrong use, 3 the outside failed. An error is one sentence.
 """
 
 from __future__ import annotations
