@@ -167,7 +167,7 @@ def load_settings(config: Path | None = None) -> Settings:
             "FileSettings",
             (Settings,),
             {"model_config": SettingsConfigDict(**{**Settings.model_config, "toml_file": config})},
-        )  # type: ignore[typeddict-item]
+        )
     try:
         return kind()
     except ValidationError as error:

@@ -59,9 +59,5 @@ def convert(raw: dict[str, Any], *allowed: type[E]) -> E:
     try:
         return msgspec.convert(raw, event_type, strict=True)
     except msgspec.ValidationError as error:
-        raise DecodeError("invalid_field", _without_value(str(error))) from None
-
-
-def _without_value(message: str) -> str:
-    """msgspec names the path and the expectation; keep those and cut anything that could repeat the value."""
-    return message[:300]
+        # msgspec names the path and what it expected there, never the value it found.
+        raise DecodeError("invalid_field", str(error)[:300]) from None
