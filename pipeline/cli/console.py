@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
 from rich.console import Console
+
+from pipeline.settings import Settings, load_settings
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of standard output.")]
 
@@ -36,3 +39,19 @@ def finish(
         show()
     if not ok:
         raise typer.Exit(1)
+
+
+class _Session:
+    """What the root options said, for the command that follows."""
+
+    config: Path | None = None
+
+
+def use_config(path: Path | None) -> None:
+    """Called once by the root command with the value of `--config`."""
+    _Session.config = path
+
+
+def settings() -> Settings:
+    """The settings in force for this command; raises `SettingsError`."""
+    return load_settings(_Session.config)
