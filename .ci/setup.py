@@ -1,16 +1,18 @@
 """Builds a virtual environment from hashed requirements, on a machine that has only Python 3.11 or newer.
 
-Three levels: `run` (what the program needs), `dev` (that and what checks it), both in `.venv`, and `gpu` (as `dev`, with ONNX
-Runtime's GPU wheel, in `.venv-gpu`, because the two wheels share a folder). The steps:
+Three levels: `run` (what the program needs) and `dev` (that and what checks it), both in `.venv`; `gpu` (as `dev`, with
+ONNX Runtime's GPU wheel) in `.venv-gpu`, because the two wheels share a folder. The steps:
 
 1. make the environment with the standard library's `venv`,
 2. let its pip fetch uv, pinned by version and hash (`requirements/build.txt`),
 3. let uv make the environment equal to the level's requirements, each file checked against its hash,
 4. install this project in place, from what is already there.
 
-A stamp, written last, names everything the environment was made from. While it agrees there is nothing to do; it is removed
-before the first change, so an interrupted setup is finished by the next one. A lock keeps two at the same time apart. No uv of
-the machine, no cache of the user and no network address is assumed; uv and pip use what the user has configured.
+A stamp, written last, names everything the environment was made from; while it agrees there is nothing to do. A second
+mark stands while work is going on: a setup that finds it left behind was preceded by one that was cut off, and starts
+over (from uv's cache, so in seconds). A lock keeps two at the same time apart. A working environment keeps the Python
+it was made with: `make clean` first to change it. No uv of the machine, no cache of the user and no network address is
+assumed; uv and pip use what the user has configured.
 """
 
 from __future__ import annotations
@@ -38,11 +40,11 @@ class SetupError(Exception):
 
 
 def fingerprint(level: str, root: Path) -> str:
-    """The digest of everything an environment of `level` is made from, its place on disk and its Python among it."""
+    """The digest of everything an environment of `level` is made from, its place on disk among it."""
     digest = hashlib.sha256()
     for name in ("requirements/build.txt", f"requirements/{level}.txt", "pyproject.toml", ".ci/setup.py"):
         digest.update(name.encode() + b"\0" + (root / name).read_bytes() + b"\0")
-    digest.update(f"{root}\0{PYTHON}\0{sys.version}".encode())
+    digest.update(str(root).encode())
     return digest.hexdigest()
 
 
@@ -54,30 +56,42 @@ def satisfied(level: str, root: Path, venv: Path) -> bool:
         return False
     if made not in CONTAINED_IN[level] or digest != fingerprint(made, root):
         return False
-    return (venv / "bin" / "facepay").exists()
+    return (venv / "bin" / "facepay").exists() and works(venv)
 
 
-def call(
-    *command: str | Path, env: dict[str, str] | None = None, quiet: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """Run a child to its end; its words are kept only when `quiet`, so that progress stays visible."""
-    return subprocess.run([str(part) for part in command], env=env, text=True, check=False, capture_output=quiet)
+def call(*command: str | Path, env: dict[str, str] | None = None, hold: int | None = None) -> int:
+    """Run a child to its end, its words going where ours go, and return its exit status.
+
+    `hold` is the lock's descriptor: a child that outlives a killed setup keeps the next one waiting until it is done.
+    """
+    words = [str(part) for part in command]
+    return subprocess.run(words, env=env, check=False, pass_fds=() if hold is None else (hold,)).returncode
+
+
+def ask(*command: str | Path) -> tuple[int, str]:
+    """Run a child to its end and return its exit status and all it said."""
+    words = [str(part) for part in command]
+    child = subprocess.run(words, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return child.returncode, child.stdout.strip()
+
+
+def works(venv: Path) -> bool:
+    """Whether the environment's Python runs, is new enough and finds its packages; a system's upgrade ends that."""
+    python = venv / "bin" / "python"
+    asks = f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"
+    return python.exists() and ask(python, "-c", asks)[0] == 0
 
 
 def make_venv(venv: Path) -> None:
-    """A virtual environment of this Python, with pip, or the sentence that says what is missing."""
-    python = venv / "bin" / "python"
-    if python.exists():
-        asked = call(python, "-c", "import sys, pip; print(sys.version)", quiet=True)
-        if asked.returncode == 0 and asked.stdout.strip() == sys.version:
-            return
+    """A virtual environment with pip, or the sentence that says what is missing."""
+    if works(venv):
+        return
     if venv.exists():
         shutil.rmtree(venv)
-    made = call(PYTHON, "-m", "venv", venv, quiet=True)
-    if made.returncode == 0:
+    status, said = ask(PYTHON, "-m", "venv", venv)
+    if status == 0:
         return
     shutil.rmtree(venv, ignore_errors=True)
-    said = (made.stdout + made.stderr).strip()
     if "ensurepip" in said or "No module named venv" in said:
         raise SetupError(
             f"{PYTHON.name} cannot make a virtual environment here, because the package python3-venv is missing: "
@@ -86,7 +100,7 @@ def make_venv(venv: Path) -> None:
     raise SetupError(f"`python3 -m venv {venv.name}` failed: {said.splitlines()[-1] if said else 'it gave no reason'}.")
 
 
-def install(level: str, root: Path, venv: Path) -> None:
+def install(level: str, root: Path, venv: Path, lock: int) -> None:
     """Fetch uv, make the environment equal to the level's requirements, and put the project in place."""
     python, uv, needs = venv / "bin" / "python", venv / "bin" / "uv", root / "requirements"
     env = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
@@ -107,7 +121,7 @@ def install(level: str, root: Path, venv: Path) -> None:
     ]
     for what, command in steps:
         print(f"setup: {what}", file=sys.stderr, flush=True)
-        if call(*command, env=env).returncode != 0:
+        if call(*command, env=env, hold=lock) != 0:
             raise SetupError(f"stopped while {what}, for the reason above: run make again once it is gone.")
 
 
@@ -118,13 +132,15 @@ def build(level: str, root: Path, venv: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if satisfied(level, root, venv):
             return
-        stamp = venv / "facepay-setup"
+        stamp, busy = venv / "facepay-setup", venv / "facepay-setup.busy"
+        if busy.exists():
+            shutil.rmtree(venv)
         stamp.unlink(missing_ok=True)
         make_venv(venv)
-        install(level, root, venv)
-        fresh = stamp.with_suffix(".new")
-        fresh.write_text(f"{level} {fingerprint(level, root)}\n")
-        fresh.rename(stamp)
+        busy.touch()
+        install(level, root, venv, lock.fileno())
+        busy.write_text(f"{level} {fingerprint(level, root)}\n")
+        busy.rename(stamp)
 
 
 def main() -> int:
