@@ -1,0 +1,158 @@
+"""ONNX Runtime sessions that keep their contract, on the device that was asked for.
+
+The only module that imports ONNX Runtime. It turns telemetry off before the import (it is on by default), asks each
+session which providers it really got, because the list of available ones promises what a session may not keep, and
+holds names, shapes and types of a model to the manifest, by declaration and by one run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import ModelError
+from pipeline.vision.models import ModelSpec, ModelStore
+
+Tensor = npt.NDArray[np.float32]
+
+GPU_PROVIDER = "CUDAExecutionProvider"
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Where and how the models run: `threads` per session on a CPU, at most `max_batch` items in one run."""
+
+    gpu: Literal["off", "preferred", "required"] = "off"
+    threads: int = 1
+    max_batch: int = 16
+
+
+class Session:
+    """One loaded model: float32 in, float32 out. `run` may be called from several threads."""
+
+    def __init__(self, spec: ModelSpec, session: Any, max_batch: int) -> None:  # noqa: ANN401 - see `_runtime`
+        self.spec = spec
+        self.providers: tuple[str, ...] = tuple(session.get_providers())
+        self.on_gpu = self.providers[0] == GPU_PROVIDER
+        self.max_batch = max_batch if spec.input.shape[0] == -1 else spec.input.shape[0]
+        self._session = session
+        self._outputs = [output.name for output in spec.outputs]
+
+    def run(self, batch: Tensor) -> list[Tensor]:
+        """The outputs in the manifest's order; raises `ModelError` when the runtime fails (out of memory, a lost
+        device).
+        """
+        try:
+            outputs: list[Tensor] = self._session.run(self._outputs, {self.spec.input.name: batch})
+        except Exception as error:
+            raise ModelError(
+                f"running the model {self.spec.name} on {len(batch)} items: {_first_line(error)}; restart the process"
+            ) from error
+        return outputs
+
+
+def open_session(store: ModelStore, spec: ModelSpec, execution: Execution) -> Session:
+    """Loads a model from its verified bytes; raises `ModelError` when the device or the contract is not what it must
+    be.
+    """
+    runtime = _runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = execution.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # A spinning pool burns the core that the next frame's decode needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    try:
+        inference = runtime.InferenceSession(store.read(spec), options, providers=_wanted_providers(runtime, execution))
+        # Without this a session that fails on the GPU would go on, silently, on the CPU.
+        inference.disable_fallback()
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"loading the model {spec.name}: ONNX Runtime says: {_first_line(error)}") from error
+    session = Session(spec, inference, execution.max_batch)
+    if execution.gpu == "required" and not session.on_gpu:
+        raise ModelError(
+            f"loading the model {spec.name}: a GPU is required and the session got {', '.join(session.providers)}; "
+            "install the extra gpu with its CUDA libraries, or set vision.gpu to preferred or off"
+        )
+    _check_declaration(spec, inference)
+    _check_run(session)
+    return session
+
+
+def _runtime() -> Any:  # noqa: ANN401 - the package ships no types; `Session` gives what leaves this module its type
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ModelError(
+            "loading ONNX Runtime: it is not installed; install facepay with the extra cpu or gpu"
+        ) from None
+    return onnxruntime
+
+
+def _wanted_providers(runtime: Any, execution: Execution) -> list[str]:  # noqa: ANN401 - as above
+    """Asking for a provider that the wheel lacks is an error in itself, so that only present ones are asked for."""
+    if execution.gpu == "off" or GPU_PROVIDER not in runtime.get_available_providers():
+        return [CPU_PROVIDER]
+    return [GPU_PROVIDER, CPU_PROVIDER]
+
+
+def _check_declaration(spec: ModelSpec, inference: Any) -> None:  # noqa: ANN401 - as above
+    """Names, shapes and types as the file declares them."""
+    wanted = [(spec.input.name, spec.input.shape), *((o.name, o.shape) for o in spec.outputs)]
+    inputs = inference.get_inputs()
+    declared = {node.name: node for node in [*inputs, *inference.get_outputs()]}
+    if [node.name for node in inputs] != [spec.input.name]:
+        raise _broken(spec, f"its inputs are {[node.name for node in inputs]}, not {[spec.input.name]}")
+    for name, shape in wanted:
+        node = declared.get(name)
+        if node is None:
+            raise _broken(spec, f"it has no output {name}")
+        if node.type != "tensor(float)":
+            raise _broken(spec, f"{name} is {node.type}, not tensor(float)")
+        found = tuple(size if isinstance(size, int) else -1 for size in node.shape)
+        if found != shape:
+            raise _broken(spec, f"{name} has the shape {list(found)}, not {list(shape)}")
+
+
+def _check_run(session: Session) -> None:
+    """One run on a black picture: what comes out has the promised sizes and is finite. It also warms the session up."""
+    spec = session.spec
+    # 64 is the least multiple of the detector's coarsest stride at which every output holds more than one cell.
+    shape = [
+        1 if axis == 0 and size == -1 else 64 if size == -1 else size for axis, size in enumerate(spec.input.shape)
+    ]
+    for contract, output in zip(spec.outputs, session.run(np.zeros(shape, np.float32)), strict=True):
+        fits = output.ndim == len(contract.shape) and all(
+            size in {-1, got} for size, got in zip(contract.shape, output.shape, strict=True)
+        )
+        if not fits or output.dtype != np.float32:
+            raise _broken(
+                spec, f"{contract.name} came out as {output.dtype} {list(output.shape)}, not {list(contract.shape)}"
+            )
+        if not np.isfinite(output).all():
+            raise _broken(spec, f"{contract.name} is not finite on a black picture")
+
+
+def _broken(spec: ModelSpec, found: str) -> ModelError:
+    return ModelError(
+        f"checking the model {spec.name} against its contract: {found}; use the file {spec.file} of the manifest"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def chunks(count: int, size: int) -> Sequence[slice]:
+    """Slices of at most `size` that cover `count` items."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
