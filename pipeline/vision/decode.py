@@ -60,7 +60,7 @@ def decode_jpeg(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
         pixels: Image = simplejpeg.decode_jpeg(data, colorspace="BGR", strict=True)
     except ValueError as error:
         # libjpeg-turbo tells the two apart only in words; both are refused, the reason is for the operator.
-        reason = "jpeg_truncated" if "remature end" in str(error) else "jpeg_corrupt"
+        reason = "jpeg_truncated" if "Premature end of JPEG file" in str(error) else "jpeg_corrupt"
         raise InvalidMessage(reason, f"the JPEG of {width} x {height} pixels does not decode to its end") from None
     return pixels
 

@@ -34,9 +34,9 @@ def same(left: Face, right: Face) -> bool:
 
 
 @pytest.fixture(scope="module")
-def portraits(shared_dir: Path) -> list[Image]:
+def portraits(shared: Path) -> list[Image]:
     """Six portraits of several sizes."""
-    return [read_image(path) for path in sorted((shared_dir / "faces" / "congress" / "dev").glob("*.jpg"))[:6]]
+    return [read_image(path) for path in sorted((shared / "faces" / "congress" / "dev").glob("*.jpg"))[:6]]
 
 
 def test_a_faces_result_does_not_depend_on_its_batch(engine: OnnxEngine, portraits: list[Image]) -> None:
@@ -83,11 +83,11 @@ def test_pictures_without_a_face_have_none(engine: OnnxEngine, portraits: list[I
     assert engine.faces([]) == []
 
 
-def test_max_faces_keeps_the_largest(shared_dir: Path, portraits: list[Image]) -> None:
+def test_max_faces_keeps_the_largest(shared: Path, portraits: list[Image]) -> None:
     """A crowd cannot make the later stages expensive."""
     image = np.hstack([portraits[0], portraits[0], portraits[0]])
-    every = OnnxEngine.open(shared_dir / "models").faces([image])[0]
-    bounded = OnnxEngine.open(shared_dir / "models", max_faces=2).faces([image])[0]
+    every = OnnxEngine.open(shared / "models").faces([image])[0]
+    bounded = OnnxEngine.open(shared / "models", max_faces=2).faces([image])[0]
     assert len(every) == 3
     assert [face.box for face in bounded] == [face.box for face in every[:2]]
 
@@ -101,29 +101,29 @@ def test_threads_may_share_an_engine(engine: OnnxEngine, portraits: list[Image])
                 assert same(one, many)
 
 
-def test_the_engine_says_what_it_runs_on(engine: OnnxEngine, shared_dir: Path) -> None:
+def test_the_engine_says_what_it_runs_on(engine: OnnxEngine, shared: Path) -> None:
     """Providers as the sessions got them, and the hash that galleries are bound to."""
     assert set(engine.providers) == {"yunet_n", "mobilefacenet", "minifasnet_v2", "minifasnet_v1se", "minifas_9780"}
     assert all(providers[-1] == "CPUExecutionProvider" for providers in engine.providers.values())
-    embedder = ModelStore.open(shared_dir / "models").require("embedder")
+    embedder = ModelStore.open(shared / "models").require("embedder")
     assert engine.embedder_sha256 == embedder.sha256
 
 
-def test_a_gpu_that_is_required_and_absent_is_refused(shared_dir: Path) -> None:
+def test_a_gpu_that_is_required_and_absent_is_refused(shared: Path) -> None:
     """`required` never runs on a CPU; `preferred` does and says so."""
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this machine has the CUDA provider")
     with pytest.raises(ModelError, match="a GPU is required and the session got CPUExecutionProvider"):
-        OnnxEngine.open(shared_dir / "models", Execution(gpu="required"))
-    engine = OnnxEngine.open(shared_dir / "models", Execution(gpu="preferred"))
+        OnnxEngine.open(shared / "models", Execution(gpu="required"))
+    engine = OnnxEngine.open(shared / "models", Execution(gpu="preferred"))
     assert engine.providers["mobilefacenet"] == ("CPUExecutionProvider",)
 
 
-def test_models_are_found_by_hash_and_other_files_are_refused(shared_dir: Path, tmp_path: Path) -> None:
+def test_models_are_found_by_hash_and_other_files_are_refused(shared: Path, tmp_path: Path) -> None:
     """Names mean nothing: a renamed detector is found, a changed embedder under its right name is not."""
-    models = shared_dir / "models"
+    models = shared / "models"
     shutil.copyfile(models / "yunet_n_dynamic.onnx", tmp_path / "renamed.onnx")
     changed = bytearray((models / "mobilefacenet_foamliu.onnx").read_bytes())
     changed[len(changed) // 2] ^= 1
@@ -134,13 +134,13 @@ def test_models_are_found_by_hash_and_other_files_are_refused(shared_dir: Path, 
         OnnxEngine.open(tmp_path)
 
 
-def test_required_liveness_needs_every_model(shared_dir: Path, tmp_path: Path) -> None:
+def test_required_liveness_needs_every_model(shared: Path, tmp_path: Path) -> None:
     """`required` refuses to start without one of three; `report_only` scores with what is there, without a fusion."""
     for name in ("yunet_n_dynamic", "mobilefacenet_foamliu", "2.7_80x80_MiniFASNetV2_softmax"):
-        shutil.copyfile(shared_dir / "models" / f"{name}.onnx", tmp_path / f"{name}.onnx")
+        shutil.copyfile(shared / "models" / f"{name}.onnx", tmp_path / f"{name}.onnx")
     with pytest.raises(ModelError, match="liveness"):
         OnnxEngine.open(tmp_path, pad="required")
-    portrait = read_image(next((shared_dir / "faces" / "congress" / "dev").glob("*.jpg")))
+    portrait = read_image(next((shared / "faces" / "congress" / "dev").glob("*.jpg")))
     live = OnnxEngine.open(tmp_path, pad="report_only").faces([portrait])[0][0].live
     assert live is not None
     assert set(live) == {"minifasnet_v2"}
@@ -157,32 +157,32 @@ def test_required_liveness_needs_every_model(shared_dir: Path, tmp_path: Path) -
     ],
     ids=["input name", "input size", "output name", "output width"],
 )
-def test_a_model_that_breaks_its_contract_is_refused(shared_dir: Path, changes: dict[str, Any], sentence: str) -> None:
+def test_a_model_that_breaks_its_contract_is_refused(shared: Path, changes: dict[str, Any], sentence: str) -> None:
     """The right bytes under a wrong promise do not load."""
-    store = ModelStore.open(shared_dir / "models")
+    store = ModelStore.open(shared / "models")
     spec = replace(store.require("embedder"), **changes)
     with pytest.raises(ModelError, match=sentence):
         open_session(store, spec, Execution())
 
 
-def test_every_model_of_the_folder_keeps_its_contract(shared_dir: Path) -> None:
+def test_every_model_of_the_folder_keeps_its_contract(shared: Path) -> None:
     """All eight known files load, run and give the promised sizes."""
-    store = ModelStore.open(shared_dir / "models")
+    store = ModelStore.open(shared / "models")
     specs = [file.spec for file in store.files if file.spec is not None]
     assert len(specs) == 8
     for spec in specs:
         assert open_session(store, spec, Execution()).providers
 
 
-def test_the_detector_agrees_with_opencvs_own_decoder(shared_dir: Path) -> None:
+def test_the_detector_agrees_with_opencvs_own_decoder(shared: Path) -> None:
     """The same file through cv2.FaceDetectorYN: an independent decoder finds the same boxes and points."""
-    store = ModelStore.open(shared_dir / "models")
+    store = ModelStore.open(shared / "models")
     spec = store.require("detector", "yunet_s_640")
     ours = YuNet(open_session(store, spec, Execution()))
     file = next(file.path for file in store.files if file.spec is spec)
     theirs = cv2.FaceDetectorYN.create(str(file), "", (640, 640), 0.6, 0.3)
-    names = sorted((shared_dir / "faces" / "pad_apache9").glob("*_image_*.jpg"))
-    names += sorted((shared_dir / "faces" / "congress" / "dev").glob("*.jpg"))[:5]
+    names = sorted((shared / "faces" / "pad_apache9").glob("*_image_*.jpg"))
+    names += sorted((shared / "faces" / "congress" / "dev").glob("*.jpg"))[:5]
     for name in names:
         image = read_image(name)
         padded = np.zeros((640, 640, 3), np.uint8)
@@ -196,13 +196,11 @@ def test_the_detector_agrees_with_opencvs_own_decoder(shared_dir: Path) -> None:
         assert found.scores[0] == pytest.approx(expected[0, 14], abs=1e-4), name
 
 
-def test_a_detector_of_fixed_size_scales_larger_pictures_and_its_answer_back(
-    shared_dir: Path, engine: OnnxEngine
-) -> None:
+def test_a_detector_of_fixed_size_scales_larger_pictures_and_its_answer_back(shared: Path, engine: OnnxEngine) -> None:
     """1440 x 1080 into 640 x 640: the eyes are found where the other detector finds them."""
-    store = ModelStore.open(shared_dir / "models")
+    store = ModelStore.open(shared / "models")
     fixed = YuNet(open_session(store, store.require("detector", "yunet_s_640"), Execution()))
-    image = read_image(shared_dir / "faces" / "pad_apache9" / "live_true_001.jpg")
+    image = read_image(shared / "faces" / "pad_apache9" / "live_true_001.jpg")
     face = engine.faces([image])[0][0]
     assert fixed.detect([image])[0].landmarks[0][:2] == pytest.approx(face.landmarks[:2], abs=0.05 * face.box.w)
 

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.shared
 
 
 @pytest.fixture(scope="module")
-def golden(shared_dir: Path, engine: OnnxEngine) -> list[tuple[dict[str, Any], list[Face]]]:
+def golden(shared: Path, engine: OnnxEngine) -> list[tuple[dict[str, Any], list[Face]]]:
     """Each recorded image beside what the engine says of it."""
-    rows: list[dict[str, Any]] = json.loads((shared_dir / "models" / "golden.json").read_text(encoding="utf-8"))
-    found = engine.faces([read_image(shared_dir / "faces" / row["file"]) for row in rows])
+    rows: list[dict[str, Any]] = json.loads((shared / "models" / "golden.json").read_text(encoding="utf-8"))
+    found = engine.faces([read_image(shared / "faces" / row["file"]) for row in rows])
     return list(zip(rows, found, strict=True))
 
 
@@ -59,12 +59,12 @@ def test_live_scores_are_within_two_hundredths(golden: list[tuple[dict[str, Any]
 
 
 def test_the_second_embedder_meets_its_recorded_numbers(
-    shared_dir: Path, golden: list[tuple[dict[str, Any], list[Face]]]
+    shared: Path, golden: list[tuple[dict[str, Any], list[Face]]]
 ) -> None:
     """mobileface_id_v2: the first eight numbers of the 256 were recorded, normalised."""
-    second = OnnxEngine.open(shared_dir / "models", embedder="mobileface_id_v2")
+    second = OnnxEngine.open(shared / "models", embedder="mobileface_id_v2")
     rows = [row for row, _ in golden[:6]]
-    found = second.faces([read_image(shared_dir / "faces" / row["file"]) for row in rows])
+    found = second.faces([read_image(shared / "faces" / row["file"]) for row in rows])
     assert second.dimension == 256
     for row, faces in zip(rows, found, strict=True):
         assert faces[0].embedding[:8] == pytest.approx(row["embedding_mobileface_v2_first8"], abs=0.002), row["file"]
