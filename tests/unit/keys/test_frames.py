@@ -1,0 +1,366 @@
+"""Frames: what opens, and each attack with the reason it is refused for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import SealError
+from pipeline.keys.credentials import provision
+from pipeline.keys.frames import FRAME_HEADER, MAX_JPEG_BYTES, TERMS_HEADER, FrameSealer, KeyringFrameOpener
+from pipeline.keys.keyring import Keyring
+from pipeline.keys.terminals import TerminalRegistry
+from pipeline.ports import Emit, InMessage
+from schemas.events import PaymentTerms
+from schemas.ids import derived_id
+
+NOW_US = 1_800_000_000_000_000
+SECOND = 1_000_000
+JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4 + b"\xff\xd9"
+TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+TERMS = PaymentTerms(
+    intent_id=derived_id("an intent"),
+    terminal_id="t-1",
+    merchant_id="shop",
+    payee_id="payee-1",
+    amount_minor=12_34,
+    currency="CNY",
+    opened_at_us=NOW_US - 5 * SECOND,
+    expires_at_us=NOW_US + 15 * SECOND,
+    key_epoch=1,
+)
+
+
+@dataclass
+class World:
+    keyring: Keyring
+    opener: KeyringFrameOpener
+
+    def sealer(self, terminal_id: str = "t-1") -> FrameSealer:
+        return FrameSealer(provision(self.keyring, terminal_id, self.keyring.frame_epochs()))
+
+    def seal(self, terms: PaymentTerms = TERMS, captured_at_us: int = NOW_US) -> Emit:
+        return self.sealer(terms.terminal_id).seal(
+            JPEG, terms, camera="cam-1", sequence=7, captured_at_us=captured_at_us, trace=TRACE
+        )
+
+
+@pytest.fixture
+def world(keyring: Keyring, registry: TerminalRegistry) -> World:
+    return World(keyring, KeyringFrameOpener(keyring, registry, max_age_ms=10_000, max_skew_ms=2_000))
+
+
+def consumed(emit: Emit, *, partition: int = 3, offset: int = 41) -> InMessage:
+    return InMessage(emit.topic, partition, offset, emit.key, emit.value, emit.headers, NOW_US)
+
+
+def with_header(emit: Emit, name: str, change: Callable[[bytes], bytes]) -> Emit:
+    return replace(emit, headers=tuple((k, change(v) if k == name else v) for k, v in emit.headers))
+
+
+def test_a_frame_opens_to_what_was_sealed(world: World) -> None:
+    """An untouched frame opens to the picture, the terms and what the camera said of it."""
+    emit = world.seal()
+    frame = world.opener.open(consumed(emit), NOW_US)
+    assert (frame.jpeg, frame.terms) == (JPEG, TERMS)
+    assert (frame.camera, frame.sequence, frame.captured_at_us, frame.trace) == ("cam-1", 7, NOW_US, TRACE)
+
+
+def test_the_record_is_a_cloud_event_that_shows_no_picture(world: World) -> None:
+    """The record follows CloudEvents' binary mode, is keyed by terminal, and holds no byte run of the picture."""
+    emit = world.seal()
+    headers = dict(emit.headers)
+    assert (emit.topic, emit.key, emit.partition) == ("frames", b"t-1", None)
+    assert (headers["ce_specversion"], headers["ce_type"]) == (b"1.0", b"facepay.frame")
+    assert (headers["content-type"], headers["ce_source"]) == (b"image/jpeg", b"cam-1")
+    assert headers["ce_time"] == b"2027-01-15T08:00:00.000000+00:00"
+    assert emit.value is not None
+    assert not any(JPEG[i : i + 8] in emit.value for i in range(0, len(JPEG) - 8, 8))
+    assert "jpeg" not in repr(world.opener.open(consumed(emit), NOW_US)), "a log line must not show the picture"
+
+
+def _changed_terms(**changes: object) -> Callable[[World], Emit]:
+    def attack(world: World) -> Emit:
+        genuine = world.seal()
+        other = dict(world.seal(replace(TERMS, **changes)).headers)[TERMS_HEADER]  # type: ignore[arg-type]
+        return with_header(genuine, TERMS_HEADER, lambda _: other)
+
+    return attack
+
+
+def _under_key_of_t2(world: World) -> Emit:
+    """t-2's cameras seal terms of t-1 and say that t-1 sealed them."""
+    stolen = replace(provision(world.keyring, "t-2", [1]), terminal_id="t-1")
+    return FrameSealer(stolen).seal(JPEG, TERMS, camera="c", sequence=1, captured_at_us=NOW_US, trace=TRACE)
+
+
+def _after_destruction(world: World) -> Emit:
+    emit = world.seal()
+    world.opener.open(consumed(world.seal()), NOW_US)  # the derived key is in memory by now
+    world.keyring.destroy_frame_epoch(1)
+    return emit
+
+
+def _without(name: str) -> Callable[[World], Emit]:
+    def attack(world: World) -> Emit:
+        emit = world.seal()
+        return replace(emit, headers=tuple(h for h in emit.headers if h[0] != name))
+
+    return attack
+
+
+def _set(name: str, value: bytes) -> Callable[[World], Emit]:
+    return lambda world: with_header(world.seal(), name, lambda _: value)
+
+
+def _doubled_terms(world: World) -> Emit:
+    emit = world.seal()
+    return replace(emit, headers=(*emit.headers, (TERMS_HEADER, dict(emit.headers)[TERMS_HEADER])))
+
+
+def _swapped_picture(world: World) -> Emit:
+    return replace(world.seal(), value=world.seal(replace(TERMS, amount_minor=1)).value)
+
+
+def _captured(offset_us: int, terms: PaymentTerms = TERMS) -> Callable[[World], Emit]:
+    return lambda world: world.seal(terms, NOW_US + offset_us)
+
+
+def _unregistered(world: World) -> Emit:
+    return world.seal(replace(TERMS, terminal_id="t-9"))
+
+
+def _unknown_epoch(world: World) -> Emit:
+    return with_header(world.seal(), TERMS_HEADER, lambda v: v.replace(b'"key_epoch":1', b'"key_epoch":9'))
+
+
+LONG_OPEN = replace(TERMS, opened_at_us=NOW_US - 60 * SECOND)
+
+ATTACKS: list[tuple[str, Callable[[World], Emit], str]] = [
+    ("amount lowered", _changed_terms(amount_minor=1), "seal_broken"),
+    ("payee changed", _changed_terms(payee_id="thief"), "seal_broken"),
+    ("expiry moved", _changed_terms(expires_at_us=NOW_US + 60 * SECOND), "seal_broken"),
+    ("another intent", _changed_terms(intent_id=derived_id("another")), "seal_broken"),
+    ("picture of another payment", _swapped_picture, "seal_broken"),
+    ("picture cut", lambda w: replace(w.seal(), value=(w.seal().value or b"")[:-1]), "seal_broken"),
+    ("capture time moved", _set(FRAME_HEADER, b'{"camera":"cam-1","captured_at_us":%d,"sequence":7,"terminal_id":"t-1"}'
+                                % (NOW_US - 1)), "seal_broken"),
+    ("id changed", _set("ce_id", b"x"), "seal_broken"),
+    ("sealed with another terminal's key", _under_key_of_t2, "seal_broken"),
+    ("sent as another terminal's", lambda w: replace(w.seal(), key=b"t-2"), "wrong_terminal"),
+    ("another sealer named", _set(FRAME_HEADER, b'{"camera":"cam-1","captured_at_us":1,"sequence":7,'
+                                  b'"terminal_id":"t-2"}'), "wrong_terminal"),
+    ("terms of another terminal", _changed_terms(terminal_id="t-2"), "wrong_terminal"),
+    ("terminal not registered", _unregistered, "unknown_terminal"),
+    ("epoch never was", _unknown_epoch, "unknown_epoch"),
+    ("epoch destroyed", _after_destruction, "unknown_epoch"),
+    ("captured long ago", _captured(-10 * SECOND - 1, LONG_OPEN), "stale"),
+    ("captured before the intent", _captured(-5 * SECOND - 1), "stale"),
+    ("captured after expiry", _captured(SECOND, replace(TERMS, expires_at_us=NOW_US)), "stale"),
+    ("captured in the future", _captured(2 * SECOND + 1), "from_the_future"),
+    ("no terms", _without(TERMS_HEADER), "header_invalid"),
+    ("no capture facts", _without(FRAME_HEADER), "header_invalid"),
+    ("no trace", _without("traceparent"), "header_invalid"),
+    ("trace malformed", _set("traceparent", b"00-0-0-0"), "header_invalid"),
+    ("trace with a line feed", _set("traceparent", TRACE.encode() + b"\n"), "header_invalid"),
+    ("terms twice", _doubled_terms, "header_invalid"),
+    ("terms are no JSON", _set(TERMS_HEADER, b"{"), "header_invalid"),
+    ("terms lack fields", _set(TERMS_HEADER, b"{}"), "header_invalid"),
+    ("terms without end", _set(TERMS_HEADER, b" " * 5000), "header_invalid"),
+    ("another type of event", _set("ce_type", b"other"), "header_invalid"),
+    ("another type of content", _set("content-type", b"image/png"), "header_invalid"),
+    ("no value", lambda w: replace(w.seal(), value=None), "header_invalid"),
+    ("a value shorter than a seal", lambda w: replace(w.seal(), value=b"x" * 27), "header_invalid"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("attack", "reason"), [row[1:] for row in ATTACKS], ids=[row[0] for row in ATTACKS])
+def test_each_attack_has_its_reason(world: World, attack: Callable[[World], Emit], reason: str) -> None:
+    """Each manipulation is refused, and for its own reason."""
+    made = attack(world)
+    with pytest.raises(SealError) as refused:
+        world.opener.open(consumed(made), NOW_US)
+    assert refused.value.reason == reason
+
+
+def test_a_record_without_a_key_is_refused(world: World) -> None:
+    """A record that names no terminal by its key opens for none."""
+    with pytest.raises(SealError, match=r"^header_invalid"):
+        world.opener.open(replace(consumed(world.seal()), key=None), NOW_US)
+
+
+def test_the_borders_of_the_times_are_open(world: World) -> None:
+    """A frame exactly at the oldest age, the first and last moment of the intent, or the largest skew opens."""
+    at_most = replace(TERMS, opened_at_us=NOW_US - 10 * SECOND, expires_at_us=NOW_US + 2 * SECOND)
+    for offset, moved_us in enumerate((-10 * SECOND, 2 * SECOND)):
+        world.opener.open(consumed(world.seal(at_most, NOW_US + moved_us), offset=offset), NOW_US)
+
+
+@pytest.mark.parametrize(
+    ("topic", "partition", "offset", "reason"),
+    [
+        ("frames", 3, 41, None),  # a redelivery
+        ("frames", 3, 42, "replayed"),
+        ("frames", 4, 41, "replayed"),
+        ("frames-2", 3, 41, "replayed"),
+    ],
+)
+def test_a_nonce_belongs_to_one_position(
+    world: World, topic: str, partition: int, offset: int, reason: str | None
+) -> None:
+    """The same record at its own position opens again; a copy anywhere else is a replay."""
+    emit = world.seal()
+    world.opener.open(consumed(emit), NOW_US)
+    again = replace(consumed(emit, partition=partition, offset=offset), topic=topic)
+    if reason is None:
+        assert world.opener.open(again, NOW_US).jpeg == JPEG
+    else:
+        with pytest.raises(SealError, match=rf"^{reason}"):
+            world.opener.open(again, NOW_US)
+
+
+def test_a_restart_remembers_nonces(world: World, registry: TerminalRegistry) -> None:
+    """Nonces noted from records before a restart refuse a replay and let the redelivery pass."""
+    emit = world.seal()
+    fresh = KeyringFrameOpener(world.keyring, registry, max_age_ms=10_000, max_skew_ms=2_000)
+    fresh.remember(consumed(emit))
+    with pytest.raises(SealError, match=r"^replayed"):
+        fresh.open(consumed(emit, offset=42), NOW_US)
+    assert fresh.open(consumed(emit), NOW_US).jpeg == JPEG
+
+
+def test_a_forgery_does_not_claim_a_nonce(world: World) -> None:
+    """A record that does not open leaves no nonce behind: it cannot make the genuine one a replay."""
+    emit = world.seal()
+    forged = replace(emit, value=(emit.value or b"")[:-1] + b"\0")
+    with pytest.raises(SealError, match=r"^seal_broken"):
+        world.opener.open(consumed(forged, offset=40), NOW_US)
+    assert world.opener.open(consumed(emit), NOW_US).jpeg == JPEG
+
+
+def test_a_partition_that_leaves_takes_its_nonces_along(world: World) -> None:
+    """`forget` drops the nonces of that partition only."""
+    kept, gone = world.seal(), world.seal()
+    world.opener.open(consumed(kept, partition=1), NOW_US)
+    world.opener.open(consumed(gone, partition=2), NOW_US)
+    world.opener.forget(2)
+    assert world.opener.remembered == 1
+    world.opener.open(consumed(gone, partition=2, offset=99), NOW_US)
+    with pytest.raises(SealError, match=r"^replayed"):
+        world.opener.open(consumed(kept, partition=1, offset=99), NOW_US)
+
+
+def test_the_memory_of_nonces_is_bounded_by_the_freshness_window(world: World) -> None:
+    """Ten frames a second for two minutes leave no more than one window (12 s) of nonces behind."""
+    sealer, most = world.sealer(), 0
+    for i in range(1200):
+        now = NOW_US + i * SECOND // 10
+        terms = replace(TERMS, opened_at_us=now, expires_at_us=now + SECOND)
+        emit = sealer.seal(JPEG, terms, camera="c", sequence=i, captured_at_us=now, trace=TRACE)
+        world.opener.open(consumed(emit, offset=i), now)
+        most = max(most, world.opener.remembered)
+    assert most <= 121
+
+
+def test_a_nonce_is_kept_until_its_replay_is_stale(world: World) -> None:
+    """At every moment of its life a replay is refused: as replayed first, as stale from the end of the window on."""
+    terms = replace(TERMS, expires_at_us=NOW_US + 60 * SECOND)
+    emit = world.seal(terms)
+    world.opener.open(consumed(emit), NOW_US)
+    reasons = []
+    for after_s in (0, 5, 10, 11, 12, 13, 30):
+        with pytest.raises(SealError) as refused:
+            world.opener.open(consumed(emit, offset=42), NOW_US + after_s * SECOND)
+        reasons.append(refused.value.reason)
+    assert reasons == ["replayed"] * 3 + ["stale"] * 4
+
+
+def test_restored_nonces_from_the_future_are_not_kept(world: World) -> None:
+    """A record that claims to be from 2099 would never leave the memory, and was never opened: it is dropped."""
+    far = with_header(world.seal(), FRAME_HEADER, lambda v: v.replace(str(NOW_US).encode(), b"4080000000000000"))
+    world.opener.remember(consumed(far, offset=1))
+    world.opener.open(consumed(world.seal()), NOW_US)
+    assert world.opener.remembered == 1
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        replace(consumed(Emit("frames", b"t-1", b"")), value=None),
+        consumed(Emit("frames", b"t-1", b"short")),
+        consumed(Emit("frames", b"t-1", b"x" * 99)),
+    ],
+)
+def test_damaged_records_are_not_remembered(world: World, damaged: InMessage) -> None:
+    """A record without a nonce or without headers was refused before the restart and is skipped after it."""
+    world.opener.remember(damaged)
+    assert world.opener.remembered == 0
+
+
+@pytest.mark.parametrize(
+    ("terms", "jpeg", "camera", "reason"),
+    [
+        (replace(TERMS, terminal_id="t-2"), JPEG, "c", "wrong_terminal"),
+        (replace(TERMS, key_epoch=2), JPEG, "c", "unknown_epoch"),
+        (TERMS, b"x" * (MAX_JPEG_BYTES + 1), "c", "too_large"),
+        (TERMS, JPEG, "not a name", "header_invalid"),
+    ],
+)
+def test_the_sealer_refuses_what_could_not_be_opened(
+    world: World, terms: PaymentTerms, jpeg: bytes, camera: str, reason: str
+) -> None:
+    """A camera learns at once that its terms, epoch, size or name are wrong."""
+    with pytest.raises(SealError, match=rf"^{reason}"):
+        world.sealer().seal(jpeg, terms, camera=camera, sequence=0, captured_at_us=NOW_US, trace=TRACE)
+
+
+def test_each_frame_has_its_own_nonce(world: World) -> None:
+    """The same picture and terms sealed again give other bytes: nonces are drawn for each frame."""
+    sealer = world.sealer()
+    values = {
+        sealer.seal(JPEG, TERMS, camera="c", sequence=1, captured_at_us=NOW_US, trace=TRACE).value for _ in range(500)
+    }
+    assert len({(value or b"")[:12] for value in values}) == 500
+
+
+def test_a_new_epoch_has_other_keys_and_the_old_one_still_opens(world: World) -> None:
+    """Frames of two epochs open side by side until the old root is destroyed."""
+    old = world.seal()
+    epoch = world.keyring.new_frame_epoch()
+    new = world.seal(replace(TERMS, key_epoch=epoch))
+    world.opener.open(consumed(old, offset=1), NOW_US)
+    world.opener.open(consumed(new, offset=2), NOW_US)
+    world.keyring.destroy_frame_epoch(1)
+    world.opener.open(consumed(new, offset=2), NOW_US)
+    with pytest.raises(SealError, match=r"^unknown_epoch"):
+        world.opener.open(consumed(old, offset=1), NOW_US)
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_any_flipped_bit_is_refused(world: World, data: st.DataObject) -> None:
+    """One bit flipped anywhere in the key, the value, a sealed header or its name: the frame does not open."""
+    emit = world.seal()
+    names = [name for name, _ in emit.headers if name != "traceparent"]
+    where = data.draw(st.sampled_from(["key", "value", *names, *(f"name of {name}" for name in names)]))
+
+    def flip(raw: bytes) -> bytes:
+        bit = data.draw(st.integers(0, len(raw) * 8 - 1))
+        return raw[: bit // 8] + bytes([raw[bit // 8] ^ (1 << bit % 8)]) + raw[bit // 8 + 1 :]
+
+    if where == "key":
+        emit = replace(emit, key=flip(emit.key))
+    elif where == "value":
+        emit = replace(emit, value=flip(emit.value or b""))
+    elif where.startswith("name of "):
+        named = where.removeprefix("name of ")
+        renamed = flip(named.encode()).decode("latin-1")
+        emit = replace(emit, headers=tuple((renamed if k == named else k, v) for k, v in emit.headers))
+    else:
+        emit = with_header(emit, where, flip)
+    with pytest.raises(SealError):
+        world.opener.open(consumed(emit), NOW_US)
