@@ -53,7 +53,7 @@ gpu: gpu-setup ## the checks and benchmarks that need a GPU, in an environment o
 	@.venv-gpu/bin/facepay bench engine $(ARGS)
 
 docs: setup ## build the documentation into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # run.txt is solved first and constrains the others, so that a tool of the developers never moves what customers run.
 lock: setup ## solve the requirements anew, to the newest versions pyproject.toml allows

@@ -132,7 +132,7 @@ def test_yaml_examples_are_yaml() -> None:
 
 def test_the_site_builds_strictly_and_asks_nobody(tmp_path: Path) -> None:
     """Each link and anchor is right, and a reader's browser fetches nothing from elsewhere."""
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     built = subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True, check=False, timeout=SECONDS)
     assert built.returncode == 0, built.stdout + built.stderr
