@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,21 @@ def test_creators_at_once_agree(tmp_path: Path) -> None:
     assert [creator.exitcode for creator in creators] == [0] * 8
     assert len({out.read_bytes() for out in outs}) == 1
     assert not list((tmp_path / "keys").rglob(".*"))
+
+
+def test_one_of_many_creators_writes_the_file(tmp_path: Path) -> None:
+    """Sixteen threads that create one file at once: one is told that it did, and its bytes are what stands there."""
+    for i in range(20):
+        path, start = tmp_path / f"file-{i}", threading.Barrier(16)
+
+        def create(n: int, path: Path = path, start: threading.Barrier = start) -> bool:
+            start.wait(10)
+            return private_files.create(path, bytes([n]))
+
+        with ThreadPoolExecutor(16) as pool:
+            created = list(pool.map(create, range(16)))
+        assert created.count(True) == 1
+        assert path.read_bytes() == bytes([created.index(True)])
 
 
 def test_everything_is_private_whatever_the_umask(tmp_path: Path) -> None:
