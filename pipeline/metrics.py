@@ -73,6 +73,8 @@ OPEN_INTENTS = Gauge("facepay_open_intents", "Intents without an outcome")
 TRANSACTIONS = Counter("facepay_transactions_total", "Kafka transactions", ["result"])
 # HTTP requests of the gateway, by route template and status class.
 HTTP = Histogram("facepay_http_seconds", "HTTP requests", ["route", "status"], buckets=SECONDS)
+# PIN checks by result: right, wrong, locked, unavailable.
+PIN_CHECKS = Counter("facepay_pin_checks_total", "PIN checks", ["result"])
 # Calls to Redis that failed or ran past their budget.
 REDIS_ERRORS = Counter("facepay_redis_errors_total", "Failed Redis calls", ["agent"])
 # Frames a camera published, dropped (no lease, too slow) and their bytes.

@@ -96,6 +96,11 @@ class Gateway(Section):
     history_s: int = Field(900, ge=60, description="how far back the gateway reads topics when it starts")
     max_pin_failures: int = Field(5, ge=1)
     pin_lock_s: int = Field(900, ge=1)
+    command_timeout_ms: int = Field(3_000, ge=100, description="how long a command may wait for Kafka's confirmation")
+    lease_ms: int = Field(1_000, ge=100, description="how long a camera may send before it must ask again")
+    rate_per_s: int = Field(100, ge=1, description="requests of one terminal, on average; bursts of twice that")
+    waits_per_terminal: int = Field(16, ge=1, description="long polls and event streams of one terminal at once")
+    heartbeat_s: float = Field(10.0, gt=0, description="between two signs of life of a silent event stream")
 
 
 class Metrics(Section):
