@@ -1,7 +1,7 @@
 """The program `facepay`: assembles the commands, one module per command group.
 
-Commands import what they need when they run, so that `facepay --help` and `facepay version` stay fast and work without a GPU, a
-broker or a model.
+Commands import what they need when they run, so that `facepay --help` and `facepay version` stay fast and work
+without a GPU, a broker or a model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,21 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import agent, audit, camera, console, demo, doctor, embed, enrol, gateway, models, settings, topics, version
+from pipeline.cli import (
+    agent,
+    audit,
+    camera,
+    console,
+    demo,
+    doctor,
+    embed,
+    enrol,
+    gateway,
+    models,
+    settings,
+    topics,
+    version,
+)
 
 TRY, RUN, OPERATE, RIGHTS = "Try", "Run", "Operate", "Rights"
 
@@ -27,7 +41,8 @@ app = typer.Typer(
 @app.callback()
 def root(
     config: Annotated[
-        Path | None, typer.Option(help="A TOML file of settings; FACEPAY_* variables win over it.", envvar="FACEPAY_CONFIG")
+        Path | None,
+        typer.Option(help="A TOML file of settings; FACEPAY_* variables win over it.", envvar="FACEPAY_CONFIG"),
     ] = None,
 ) -> None:
     """Face payment as an event-driven pipeline: frames in, each payment settled exactly once."""
