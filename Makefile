@@ -38,9 +38,10 @@ lint: setup ## style, architecture (imports one way) and dependencies
 types: setup ## mypy, strict
 	$(BIN)/mypy $(CODE)
 
-format: setup ## rewrite files the way `make lint` wants them
+format: setup ## rewrite code and reference pages the way `make test` wants them
 	$(BIN)/ruff check --fix-only $(CODE)
 	$(BIN)/ruff format $(CODE)
+	$(BIN)/python .ci/reference.py
 
 bench: setup ## benchmarks, each against a baseline in the same run (ARGS="match", "engine", ...)
 	@$(BIN)/facepay bench $(ARGS)
@@ -52,7 +53,8 @@ gpu: gpu-setup ## the checks and benchmarks that need a GPU, in an environment o
 	@.venv-gpu/bin/facepay doctor
 	@.venv-gpu/bin/facepay bench engine $(ARGS)
 
-docs: setup ## build the documentation into site/
+docs: setup ## write the reference pages from the code and build the documentation into site/
+	$(BIN)/python .ci/reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # run.txt is solved first and constrains the others, so that a tool of the developers never moves what customers run.
