@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import multiprocessing
+import string
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -259,6 +262,25 @@ def test_a_changed_receipt_is_refused(data: st.DataObject) -> None:
     other = data.draw(st.characters(codec="ascii").filter(lambda c: c != receipt[at]))
     with pytest.raises(InvalidMessage, match="receipt_invalid"):
         verify_receipt(receipt_public_key(ROOT), receipt[:at] + other + receipt[at + 1 :])
+
+
+def test_a_receipt_has_one_spelling() -> None:
+    """Base64 leaves spare bits in the last character of a signature: setting them does not give a second receipt."""
+    receipt = sign_receipt(ROOT, {"amount_minor": 5})
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    sibling = alphabet[alphabet.index(receipt[-1]) ^ 1]
+    with pytest.raises(InvalidMessage, match="receipt_invalid"):
+        verify_receipt(receipt_public_key(ROOT), receipt[:-1] + sibling)
+
+
+def test_a_receipt_cannot_choose_its_kind() -> None:
+    """Something else signed with the same key, under another header, is no receipt."""
+    header = base64.urlsafe_b64encode(b'{"alg":"EdDSA","typ":"invoice"}').rstrip(b"=").decode()
+    signed = f"{header}.{sign_receipt(ROOT, {'amount_minor': 5}).split('.')[1]}"
+    signature = Ed25519PrivateKey.from_private_bytes(ROOT).sign(signed.encode())
+    other = f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+    with pytest.raises(InvalidMessage, match="receipt_invalid"):
+        verify_receipt(receipt_public_key(ROOT), other)
 
 
 @pytest.mark.parametrize("receipt", ["", "..", "a.b.c", "é.é.é"])

@@ -1,0 +1,71 @@
+"""The gate before enrolment: which pictures make a payer, and why others do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.gallery.enrolment import EnrolmentRefused, Picture, SeenFace, check_not_enrolled, usable_vectors
+from pipeline.gallery.index import ExactIndex
+from pipeline.ports import Vector
+
+
+def at(degrees: float) -> Vector:
+    """A unit vector in the plane: two of them are the cosine of the angle between them alike."""
+    return np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], np.float32)
+
+
+def picture(*degrees: float, width_px: float = 80) -> Picture:
+    return Picture("a picture", [SeenFace(width_px, at(d)) for d in degrees])
+
+
+@pytest.mark.parametrize(
+    ("pictures", "outcome"),
+    [
+        ([picture(0)], 1),
+        ([picture(0), picture(20), picture(40)], 3),
+        ([picture(0), picture(20), picture(0)], 2),  # the same picture twice counts once
+        ([picture(0, width_px=48)], 1),
+        ([], "no_picture"),
+        ([picture()], "no_face"),
+        ([picture(0), picture()], "no_face"),
+        ([picture(0, 20)], "several_faces"),
+        ([picture(0, width_px=47.9)], "face_too_small"),
+        ([picture(0), picture(70)], "inconsistent"),
+        ([picture(0), picture(50), picture(100)], "inconsistent"),  # neighbours agree, the ends do not
+        ([picture(0), Picture("nan", [SeenFace(80, np.full(2, np.nan, np.float32))])], "inconsistent"),
+    ],
+)
+def test_the_quality_gate(pictures: list[Picture], outcome: int | str) -> None:
+    """Exactly one face each, wide enough, every two alike at 60 degrees or less; else a reason."""
+    if isinstance(outcome, int):
+        assert len(usable_vectors(pictures, min_face_px=48, min_cosine=0.5)) == outcome
+    else:
+        with pytest.raises(EnrolmentRefused) as refused:
+            usable_vectors(pictures, min_face_px=48, min_cosine=0.5)
+        assert (refused.value.reason, refused.value.exit_code) == (outcome, 1)
+
+
+@pytest.mark.parametrize(
+    ("gallery", "refused"),
+    [
+        ([], False),
+        ([("me", 0)], False),
+        ([("other", 0)], True),
+        ([("other", 59)], True),
+        ([("other", 61)], False),
+        ([("me", 0), ("other", 30)], True),  # the nearest is the payer's own, the second nearest is not
+        ([("me", 0), ("other", 90)], False),
+    ],
+)
+def test_a_face_that_another_payer_has_is_refused(gallery: list[tuple[str, float]], refused: bool) -> None:
+    """Whoever would be taken for another payer is not enrolled; adding pictures of oneself is fine."""
+    index = ExactIndex(2)
+    for i, (payer, degrees) in enumerate(gallery):
+        index.put(f"t{i}", payer, at(degrees))
+    if refused:
+        with pytest.raises(EnrolmentRefused, match="another payer has this face") as why:
+            check_not_enrolled(index, "me", [at(180), at(0)], threshold=0.5)
+        assert why.value.reason == "already_enrolled"
+    else:
+        check_not_enrolled(index, "me", [at(180), at(0)], threshold=0.5)
