@@ -120,7 +120,8 @@ def _sqlite_path(address: URL) -> Path | None:
 
 def _engine(address: URL, path: Path | None, *, writing: bool) -> Engine:
     if path is None:
-        return create_engine(address, hide_parameters=True, pool_pre_ping=True)
+        options = {} if writing else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        return create_engine(address, hide_parameters=True, pool_pre_ping=True, execution_options=options)
 
     def connect() -> sqlite3.Connection:
         target = f"file:{_quoted(path)}?mode={'rw' if writing else 'ro'}"

@@ -243,7 +243,7 @@ class SqlLaneStore:
     ) -> None:
         if not (batch.emits or batch.new_intents or batch.ended):
             return
-        last = write_outbox(connection, lane, outbox_seq, self._identity.incarnation, batch.emits)
+        last = write_outbox(connection, batch, outbox_seq, self._identity.incarnation)
         moved = connection.execute(
             _MOVE_LANE,
             {

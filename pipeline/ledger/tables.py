@@ -75,6 +75,7 @@ outbox = Table(
     Column("key", LargeBinary, nullable=False),
     Column("value", LargeBinary, nullable=False),
     Column("headers", Text, nullable=False),
+    Column("owed_since_us", BigInteger, nullable=False),
     CheckConstraint("seq >= 1", name="outbox_from_one"),
 )
 

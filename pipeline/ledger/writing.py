@@ -6,8 +6,6 @@ only then), transfers come before their entries, and entries before the accounts
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import orjson
 from sqlalchemy import Connection, and_, bindparam, delete, insert, update
 
@@ -67,25 +65,26 @@ def write_batch(connection: Connection, batch: LaneBatch) -> None:
     _write_parked(connection, batch)
 
 
-def write_outbox(connection: Connection, lane: int, after_seq: int, incarnation: int, emits: Sequence[Emit]) -> int:
+def write_outbox(connection: Connection, batch: LaneBatch, after_seq: int, incarnation: int) -> int:
     """Rows numbered on from `after_seq`; the number of the last one."""
-    if emits:
+    if batch.emits:
         connection.execute(
             insert(outbox),
             [
                 {
-                    "lane": lane,
+                    "lane": batch.lane,
                     "seq": seq,
                     "incarnation": incarnation,
                     "topic": emit.topic,
                     "key": emit.key,
                     "value": emit.value or b"",
                     "headers": packed(emit),
+                    "owed_since_us": batch.now_us,
                 }
-                for seq, emit in enumerate(emits, after_seq + 1)
+                for seq, emit in enumerate(batch.emits, after_seq + 1)
             ],
         )
-    return after_seq + len(emits)
+    return after_seq + len(batch.emits)
 
 
 def packed(emit: Emit) -> str:
