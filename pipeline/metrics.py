@@ -66,6 +66,8 @@ VERDICTS = Counter("facepay_verdicts_total", "Verdicts", ["decision"])
 VERDICT_REASONS = Counter("facepay_verdict_reasons_total", "Reason codes of verdicts", ["reason"])
 # Final outcomes and refunds.
 OUTCOMES = Counter("facepay_outcomes_total", "Outcomes decided", ["outcome"])
+# Things a person should look at: two payers for one intent after it was settled, answers that nobody asked for.
+ALERTS = Counter("facepay_alerts_total", "Contradictions that need a person", ["agent", "reason"])
 # Conservation: intents opened minus final minus open must stay 0.
 CONSERVATION = Gauge("facepay_conservation_intents", "Intents opened - final - open")
 OPEN_INTENTS = Gauge("facepay_open_intents", "Intents without an outcome")

@@ -80,6 +80,7 @@ class Tally:
     """What to count once the batch is committed."""
 
     notes: list[str] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
     outcomes: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
     since_capture_us: list[int] = field(default_factory=list)
@@ -258,7 +259,8 @@ class LaneBatch:
         before = self.intents.get(intent_id)
         decision = decide(before, happened, self.now_us)
         if decision.note is not None:
-            self.tally.notes.append(decision.note)
+            alert = Effect.ALERT in decision.effects
+            (self.tally.alerts if alert else self.tally.notes).append(decision.note)
         intent = decision.intent
         if intent is None or intent is before:
             return decision

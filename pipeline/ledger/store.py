@@ -324,6 +324,8 @@ def _move_offsets(connection: Connection, lane: int, stored: Mapping[str, int], 
 def _count(tally: Tally) -> None:
     for note in tally.notes:
         metrics.REJECTS.labels(AGENT, note).inc()
+    for alert in tally.alerts:
+        metrics.ALERTS.labels(AGENT, alert).inc()
     for outcome in tally.outcomes:
         metrics.OUTCOMES.labels(outcome).inc()
     for reason in tally.dead:

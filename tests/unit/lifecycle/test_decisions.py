@@ -42,6 +42,8 @@ YES, NO = Answered(None), Answered("limit_exceeded")
 POST, ANNOUNCE, VOID, ALERT, PARK = Effect.POST, Effect.ANNOUNCE, Effect.VOID, Effect.ALERT, Effect.PARK
 
 # before, happened, now_us, -> state after, effects, reasons of the outcome, note
+BOBS, LESS = judged("approve", BOB), other_terms(amount_minor=1)
+LONGER, CONFLICT = other_terms(expires_at_us=DEADLINE_US + 1), "payer_conflict_after_settlement"
 S, NOW, LATE, WAITING = State, IN_TIME_US, DEADLINE_US, State.AWAITING_CONFIRMATION
 END, PASSED, OTHER = (ANNOUNCE,), ("deadline_passed",), ("terms_mismatch",)
 
@@ -56,7 +58,7 @@ ROWS: list[tuple[str, Intent | None, Input, int, State | None, tuple[Effect, ...
     ("superseded before taken", None, opening(newest=9, taken=True), NOW, S.DECLINED, END, ("superseded",), None),
     ("expired before superseded", None, opening(newest=9), LATE, S.EXPIRED, END, PASSED, None),
     ("repeated", OPEN, opening(), NOW, S.OPEN, (), (), "command_repeated"),
-    ("repeated with other terms", OPEN, opening(terms=other_terms(amount_minor=1)), NOW, S.OPEN, (), (), "intent_id_reused"),
+    ("repeated with other terms", OPEN, opening(terms=LESS), NOW, S.OPEN, (), (), "intent_id_reused"),
     ("repeated after the outcome", SETTLED, opening(), NOW, S.SETTLED, (), (), "command_repeated"),
     # --- before the command
     ("verdict first", None, APPROVE, NOW, None, (PARK,), (), None),
@@ -73,7 +75,7 @@ ROWS: list[tuple[str, Intent | None, Input, int, State | None, tuple[Effect, ...
     ("another amount", OPEN, judged("approve", terms=other_terms(amount_minor=999)), NOW, S.DECLINED, END, OTHER, None),
     ("another payee", OPEN, judged("approve", terms=other_terms(payee_id="thief")), NOW, S.DECLINED, END, OTHER, None),
     ("another currency", OPEN, judged("approve", terms=other_terms(currency="EUR")), NOW, S.DECLINED, END, OTHER, None),
-    ("another expiry", OPEN, judged("approve", terms=other_terms(expires_at_us=LATE + 1)), NOW, S.DECLINED, END, OTHER, None),
+    ("another expiry", OPEN, judged("approve", terms=LONGER), NOW, S.DECLINED, END, OTHER, None),
     # --- a confirmation that overtook its verdict
     ("confirmation held", OPEN, confirmed(), NOW, S.OPEN, (), (), None),
     ("forged confirmation not held", OPEN, confirmed(mac_ok=False), NOW, S.OPEN, (), (), "bad_mac"),
@@ -88,8 +90,8 @@ ROWS: list[tuple[str, Intent | None, Input, int, State | None, tuple[Effect, ...
     ("verdict repeated", AWAITING, STEP_UP, NOW, WAITING, (), (), "verdict_repeated"),
     ("a more lenient verdict", AWAITING, APPROVE, NOW, WAITING, (), (), "verdict_repeated"),
     ("a stricter verdict", AWAITING, DECLINE, NOW, S.DECLINED, END, ("velocity",), None),
-    ("another payer", AWAITING, judged("approve", BOB), NOW, S.DECLINED, END, ("payer_conflict",), None),
-    ("other terms later", AWAITING, judged("step_up", terms=other_terms(amount_minor=1)), NOW, S.DECLINED, END, OTHER, None),
+    ("another payer", AWAITING, BOBS, NOW, S.DECLINED, END, ("payer_conflict",), None),
+    ("other terms later", AWAITING, judged("step_up", terms=LESS), NOW, S.DECLINED, END, OTHER, None),
     # --- authorising
     ("the ledger says yes", AUTHORISING, YES, NOW, S.SETTLED, END, (), None),
     ("the ledger says no", AUTHORISING, NO, NOW, S.DECLINED, END, ("limit_exceeded",), None),
@@ -97,7 +99,7 @@ ROWS: list[tuple[str, Intent | None, Input, int, State | None, tuple[Effect, ...
     ("the deadline voids", AUTHORISING, Tick(), LATE, S.EXPIRED, (VOID, ANNOUNCE), PASSED, None),
     ("cancel too late", AUTHORISING, CANCEL, NOW, S.AUTHORISING, (), (), "cancel_too_late"),
     ("supersede too late", AUTHORISING, SUPERSEDE, NOW, S.AUTHORISING, (), (), "supersede_too_late"),
-    ("another payer voids", AUTHORISING, judged("approve", BOB), NOW, S.DECLINED, (VOID, ANNOUNCE), ("payer_conflict",), None),
+    ("another payer voids", AUTHORISING, BOBS, NOW, S.DECLINED, (VOID, ANNOUNCE), ("payer_conflict",), None),
     ("confirmed again", AUTHORISING, confirmed(), NOW, S.AUTHORISING, (), (), "confirmation_repeated"),
     ("an answer nobody asked for", OPEN, YES, NOW, S.OPEN, (ALERT,), (), "answer_not_asked_for"),
     # --- giving up
@@ -115,8 +117,8 @@ ROWS: list[tuple[str, Intent | None, Input, int, State | None, tuple[Effect, ...
     ("a hint at the deadline", OPEN, HINT, LATE, S.EXPIRED, END, PASSED, None),
     # --- after the outcome
     ("approve after settled", SETTLED, APPROVE, NOW, S.SETTLED, (), (), "after_outcome"),
-    ("another payer after settled", SETTLED, judged("approve", BOB), NOW, S.SETTLED, (ALERT,), (), "payer_conflict_after_settlement"),
-    ("another payer after cancelled", CANCELLED, judged("approve", BOB), NOW, S.CANCELLED, (), ("gave_up",), "after_outcome"),
+    ("another payer after settled", SETTLED, BOBS, NOW, S.SETTLED, (ALERT,), (), CONFLICT),
+    ("another payer after cancelled", CANCELLED, BOBS, NOW, S.CANCELLED, (), ("gave_up",), "after_outcome"),
     ("confirm after cancelled", CANCELLED, confirmed(), NOW, S.CANCELLED, (), ("gave_up",), "after_outcome"),
     ("cancel after settled", SETTLED, CANCEL, NOW, S.SETTLED, (), (), "after_outcome"),
     ("a late yes after void", EXPIRED, YES, LATE, S.EXPIRED, (ALERT,), PASSED, "answer_after_outcome"),
@@ -212,7 +214,7 @@ def test_the_table_is_whole_and_as_designed() -> None:
 
 
 HAPPENINGS: list[Input] = [
-    opening(), APPROVE, STEP_UP, DECLINE, judged("approve", BOB), confirmed(), CANCEL, SUPERSEDE, HINT, YES, NO,
+    opening(), APPROVE, STEP_UP, DECLINE, BOBS, confirmed(), CANCEL, SUPERSEDE, HINT, YES, NO,
     refund(1), Tick(),
 ]  # fmt: skip
 

@@ -89,7 +89,7 @@ def test_the_first_verdict_binds_the_payer(story: list[tuple[Input, int]]) -> No
 
 @given(stories)
 def test_money_moves_on_an_approval_or_a_confirmed_step_up_only(story: list[tuple[Input, int]]) -> None:
-    """Settled by face needs an approval; by PIN a step-up and a confirmation with a MAC that holds, by the same payer."""
+    """Settled by face needs an approval; by PIN a step-up and the same payer's confirmation, its MAC intact."""
     intent, _, _ = play(story)
     assert intent is not None
     if intent.state is not State.SETTLED:
