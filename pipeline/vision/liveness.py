@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.vision.decode import Image
 from pipeline.vision.faces import Box
-from pipeline.vision.models import CropContract
+from pipeline.vision.models import CropContract, manifest
 from pipeline.vision.sessions import Session, Tensor, chunks
 from pipeline.vision.tensors import Planes
 
@@ -44,6 +44,11 @@ class Liveness:
             if fused is not None:
                 score[FUSED] = fused
         return scores
+
+
+def fused_threshold() -> float:
+    """The least fused score that counts as live, from the manifest; provisional, as it says there."""
+    return next(spec.thresholds["fused_live"] for spec in manifest() if spec.name == SINGLE)
 
 
 def fuse(scores: dict[str, float]) -> float | None:
