@@ -11,11 +11,12 @@ whatever `maven-artifact` uses, or `FACEPAY_MAVEN_REPOSITORY` (a mirror); it is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,14 +45,17 @@ class Repository:
         self._downloader = Downloader(mirror) if mirror else Downloader()
         self._artifact = Artifact
 
-    def chunks(self, group: str, artifact: str, version: str, extension: str) -> Iterator[bytes]:
+    def chunks(self, group: str, artifact: str, version: str, extension: str) -> Generator[bytes, None, None]:
         """The artifact's bytes as they arrive. Raises DownloadError when the repository does not give it, _CutOff when
         it may yet.
         """
         name = f"{group}:{artifact}:{version}"
 
         def failed(_address: str, error: Exception) -> None:
-            status = getattr(getattr(error, "response", None), "status_code", None)
+            response = getattr(error, "response", None)
+            status = getattr(response, "status_code", None)
+            if response is not None:
+                response.close()
             if status is None or status >= 500:
                 raise _CutOff(_reason(error)) from error
             raise DownloadError(
@@ -166,7 +170,7 @@ def _download(
             _receive(repository, folder, jar, arrived, stop)
         except _CutOff as error:
             progress.advance(-got)
-            if attempt == _ATTEMPTS:
+            if attempt == _ATTEMPTS or stop.is_set():
                 raise DownloadError(
                     f"Downloading {jar.coordinate} was cut off {_ATTEMPTS} times ({error}); check the network and try"
                     " again: what has arrived is kept."
@@ -183,8 +187,9 @@ def _receive(
     temporary = folder / f"{jar.file_name}.{os.getpid()}.part"
     digest, size = hashlib.sha256(), 0
     try:
-        with temporary.open("wb") as file:
-            for block in repository.chunks(jar.group, jar.artifact, jar.version, "jar"):
+        chunks = repository.chunks(jar.group, jar.artifact, jar.version, "jar")
+        with contextlib.closing(chunks), temporary.open("wb") as file:
+            for block in chunks:
                 if stop.is_set():
                     raise _CutOff("stopped")
                 size += len(block)
@@ -202,8 +207,6 @@ def _receive(
         os.utime(temporary, (time.time(), _FIXED_MTIME_S))
         temporary.replace(folder / jar.file_name)
     except OSError as error:
-        if isinstance(error, _CutOff | DownloadError):
-            raise
         raise OutsideError(
             f"{folder / jar.file_name} cannot be written ({error.strerror}); make room or set FACEPAY_CACHE."
         ) from error

@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from pipeline.errors import OutsideError, RedisUnavailable, UsageError
 from pipeline.local.cache import private_dir
@@ -19,6 +21,7 @@ from pipeline.local.process import Supervised
 from pipeline.local.programs import clean_env, redis_program
 from pipeline.local.server import LocalServer
 
+_ANSWER_S = 0.5
 _CONFIGURATION = """\
 bind {host}
 port {port}
@@ -59,10 +62,12 @@ class RedisServer(LocalServer):
         (self.folder / "redis.conf").write_text(_CONFIGURATION.format(host=HOST, port=self.ports[0]), "utf-8")
 
     def _healthy(self) -> bool:
-        client = redis.Redis(host=HOST, port=self.ports[0], socket_timeout=1.0, socket_connect_timeout=1.0)
+        # No retries: a port that somebody holds without answering must not keep us from seeing that our process ended.
+        once = Retry(NoBackoff(), 0)
+        client = redis.Redis(host=HOST, port=self.ports[0], socket_timeout=_ANSWER_S, retry=once)
         try:
-            # While it loads its file it refuses; a stranger on the port has another configuration file.
-            return bool(client.ping()) and client.info("server")["config_file"] == str(self.folder / "redis.conf")
+            # While it loads its file it refuses; a stranger on the port works in another folder.
+            return bool(client.ping()) and self.folder.samefile(client.config_get("dir")["dir"] or "/")
         except (redis.RedisError, OSError):
             return False
         finally:

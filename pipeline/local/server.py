@@ -22,7 +22,8 @@ from pipeline.local.process import Supervised
 _TRIES = 6
 _BETWEEN_TRIES_S = 0.5
 _TAKEN = re.compile(r"address already in use|BindException", re.IGNORECASE)
-_TELLING = re.compile(r"Caused by: .*|.*(?:exception|error|fatal|can't|cannot|failed|denied).*", re.IGNORECASE)
+_CAUSE = re.compile(r"(?:Caused by: )?(?:[a-z]\w*\.)+\w*(?:Exception|Error): ")
+_COMPLAINT = re.compile(r"exception|error|fatal|can't|cannot|could not|bad |failed|denied", re.IGNORECASE)
 _SENTENCE_CHARACTERS = 300
 
 
@@ -145,12 +146,11 @@ class LocalServer(ABC):
 
 
 def telling_line(lines: list[str]) -> str:
-    """The line of a log that says best why its program failed: the last cause, else the first complaint, else the last
-    line.
+    """The line of a log that says best why its program failed: the last cause that a Java trace gives, else the first
+    complaint, else the last line.
     """
-    complaints = [line.strip() for line in lines if _TELLING.fullmatch(line.strip())]
-    causes = [line for line in complaints if line.startswith("Caused by: ")]
-    chosen = (
-        causes[-1] if causes else complaints[0] if complaints else lines[-1].strip() if lines else "it wrote nothing"
-    )
+    texts = [line.strip() for line in lines]
+    causes = [text for text in texts if _CAUSE.match(text)]
+    complaints = [text for text in texts if _COMPLAINT.search(text)]
+    chosen = causes[-1] if causes else (complaints or texts[-1:] or ["it wrote nothing"])[0]
     return chosen[:_SENTENCE_CHARACTERS].rstrip(".")
