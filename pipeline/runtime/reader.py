@@ -1,0 +1,217 @@
+"""Reading whole topics without a consumer group: the gateway's book, the gallery, the fraud agent's history, the audit.
+
+A `TopicReader` is a background thread that reads every partition of its topics from a time (or the beginning) and goes
+on for ever; `caught_up` tells that it has passed the ends seen when it started. It keeps no offsets anywhere: a restart
+reads again. What it calls must be idempotent.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pipeline.errors import InvalidMessage, KafkaUnavailable
+from pipeline.ports import Headers, InMessage
+from pipeline.settings import Kafka
+
+log = structlog.get_logger(__name__)
+
+PARTITION_EOF: int = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own codes start with an underscore
+METADATA_TIMEOUT_S = 10.0
+UNEXPECTED = 70
+"""Exit code of a process that met something it does not understand: a supervisor starts it again."""
+
+
+def in_message(record: Message) -> InMessage:
+    """A confluent-kafka record as the parts see it."""
+    topic, partition, offset = record.topic(), record.partition(), record.offset()
+    if topic is None or partition is None or offset is None:
+        raise KafkaUnavailable("reading a record: it has no position; this client does not speak to this broker")
+    raw_headers: list[tuple[str, str | bytes | None]] = list(record.headers() or ())
+    headers: Headers = tuple((name, _bytes(value)) for name, value in raw_headers)
+    at_ms = record.timestamp()[1]
+    return InMessage(
+        topic, partition, offset, _optional(record.key()), _optional(record.value()), headers, at_ms * 1000
+    )
+
+
+def _bytes(value: str | bytes | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""
+
+
+def _optional(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _consumer(kafka: Kafka, name: str, *, read_committed: bool) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            # A group name is required by the client and never used: nothing is subscribed or committed.
+            "group.id": f"facepay-reader-{name}",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            # A position that retention has passed by: go on from what is there.
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed" if read_committed else "read_uncommitted",
+            # The end of a partition as an event: positions do not count transaction markers and compacted records.
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
+            "partition.assignment.strategy": "range",
+        }
+    )
+
+
+def _start_positions(consumer: Consumer, topics: Sequence[str], since_us: int | None) -> list[TopicPartition]:
+    """Where to begin in each partition; raises `KafkaUnavailable`."""
+    starts: list[TopicPartition] = []
+    for topic in topics:
+        metadata = consumer.list_topics(topic, timeout=METADATA_TIMEOUT_S).topics[topic]
+        if metadata.error is not None or not metadata.partitions:
+            raise KafkaUnavailable(f"reading the topic {topic}: it does not exist; run `facepay topics apply`")
+        starts.extend(TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in sorted(metadata.partitions))
+    if since_us is not None:
+        asked = [TopicPartition(t.topic, t.partition, since_us // 1000) for t in starts]
+        found = consumer.offsets_for_times(asked, timeout=METADATA_TIMEOUT_S)
+        # A negative answer means the end: nothing is as new as that.
+        starts = [TopicPartition(t.topic, t.partition, t.offset if t.offset >= 0 else OFFSET_END) for t in found]
+    return starts
+
+
+class TopicReader:
+    """Calls `on_message` for each record, in order within a partition, from a thread of its own.
+
+    What `on_message` raises ends the process (exit 70), but for `InvalidMessage`, which is logged and skipped: a reader
+    only follows what others have already judged.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        topics: Sequence[str],
+        on_message: Callable[[InMessage], None],
+        *,
+        since_us: int | None = None,
+        read_committed: bool = False,
+        name: str = "reader",
+    ) -> None:
+        self._kafka = kafka
+        self._topics = tuple(topics)
+        self._on_message = on_message
+        self._since_us = since_us
+        self._read_committed = read_committed
+        self._name = name
+        self._stop = threading.Event()
+        self._caught_up = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"reader-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread; Kafka may still be down, the reader waits for it."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread and waits for it."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=30)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every partition was read up to the end that it had when the reader started."""
+        return self._caught_up.is_set()
+
+    def wait_caught_up(self, timeout_s: float) -> bool:
+        """Waits for `caught_up`; False when `timeout_s` passed first."""
+        return self._caught_up.wait(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                consumer = _consumer(self._kafka, self._name, read_committed=self._read_committed)
+                try:
+                    self._follow(consumer)
+                except (KafkaUnavailable, KafkaException) as error:
+                    log.warning("reader_waits_for_kafka", reader=self._name, why=str(error))
+                    self._stop.wait(1.0)
+                finally:
+                    consumer.close()
+        except BaseException:
+            log.exception("reader_failed", reader=self._name)
+            os._exit(UNEXPECTED)
+
+    def _follow(self, consumer: Consumer) -> None:
+        starts = _start_positions(consumer, self._topics, self._since_us)
+        missing = {(t.topic, t.partition) for t in starts}
+        consumer.assign(starts)
+        while not self._stop.is_set():
+            for record in consumer.consume(500, 0.05):
+                error = record.error()
+                if error is None:
+                    self._hand_over(in_message(record))
+                elif error.code() == PARTITION_EOF:
+                    missing.discard((record.topic() or "", record.partition() or 0))
+                    if not missing:
+                        self._caught_up.set()
+                else:
+                    self._judge(error)
+
+    def _judge(self, error: KafkaError) -> None:
+        if error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise KafkaException(error)
+        log.debug("reader_error", reader=self._name, error=error.name())
+
+    def _hand_over(self, message: InMessage) -> None:
+        try:
+            self._on_message(message)
+        except InvalidMessage as error:
+            log.warning(
+                "reader_skips_record",
+                reader=self._name,
+                topic=message.topic,
+                partition=message.partition,
+                offset=message.offset,
+                reason=error.reason,
+            )
+
+
+def read_topic(kafka: Kafka, topic: str, *, read_committed: bool, since_us: int | None = None) -> Iterator[InMessage]:
+    """All records of a topic up to its end as of now, partition by partition interleaved; for the audit and tests.
+
+    Raises `KafkaUnavailable` when the topic is missing or Kafka does not answer within 10 s.
+    """
+    consumer = _consumer(kafka, f"once-{topic}", read_committed=read_committed)
+    try:
+        starts = _start_positions(consumer, [topic], since_us)
+        open_ends = {t.partition for t in starts}
+        consumer.assign(starts)
+        heard = time.monotonic()
+        while open_ends:
+            records = consumer.consume(1000, 0.5)
+            if records:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > METADATA_TIMEOUT_S:
+                raise KafkaUnavailable(f"reading the topic {topic}: Kafka at {kafka.bootstrap} stopped answering")
+            for record in records:
+                error = record.error()
+                if error is None:
+                    yield in_message(record)
+                elif error.code() == PARTITION_EOF:
+                    open_ends.discard(record.partition() or 0)
+                elif error.fatal():
+                    raise KafkaUnavailable(f"reading the topic {topic}: {error.str()}")
+    except KafkaException as error:
+        raise KafkaUnavailable(
+            f"reading the topic {topic} at {kafka.bootstrap}: {error.args[0].str()}; is Kafka running there?"
+        ) from None
+    finally:
+        consumer.close()
