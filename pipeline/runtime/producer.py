@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from confluent_kafka import Producer
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, Producer
 
 from pipeline.settings import Kafka
 from pipeline.topics import PARTITIONER
 
 
-def make_producer(kafka: Kafka, **conf: str | int | bool) -> Producer:
-    """A confluent-kafka producer; `conf` holds further librdkafka settings with `_` for `.`.
+def make_producer(
+    kafka: Kafka, *, error_cb: Callable[[KafkaError], None] | None = None, **conf: str | int | bool
+) -> Producer:
+    """A confluent-kafka producer; `conf` holds further librdkafka settings with `_` for `.`, `error_cb` hears of
+    brokers that are down and of fatal errors.
 
     A lane is a partition number, so every producer must place a key as every other does: librdkafka's own default
     disagrees with Java's and aiokafka's on three keys of four.
@@ -23,4 +28,4 @@ def make_producer(kafka: Kafka, **conf: str | int | bool) -> Producer:
         "delivery.timeout.ms": kafka.request_timeout_ms,
     }
     settings.update({name.replace("_", "."): value for name, value in conf.items()})
-    return Producer(settings)
+    return Producer(settings if error_cb is None else {**settings, "error_cb": error_cb})
