@@ -142,7 +142,7 @@ class ModelStore:
             else "no other file is there"
         )
         raise ModelError(
-            f"looking for a {role} in {self.folder}: no file has the SHA-256 {wanted.sha256} of {wanted.name}, "
+            f"looking for the {role} in {self.folder}: no file has the SHA-256 {wanted.sha256} of {wanted.name}, "
             f"and {found}; put the file {wanted.file} from {wanted.source.split(' ', maxsplit=1)[0]} there"
         )
 
