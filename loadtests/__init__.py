@@ -1,5 +1,5 @@
-"""Clients that drive facepay from outside: terminals, cameras and people who do not exist.
+"""Clients that put the system to work: people, terminals, cameras, and the demo that tells their story.
 
-Ships in the wheel, because the demo, `record` and `replay` use it. Speaks HTTP to the gateway and seals frames with
-keys; an import contract forbids it everything else of the agents.
+Nothing here knows the agents' inside: terminals speak HTTP to the gateway, cameras seal frames with the keys they were
+given, and what happened is read back from the topics like anybody else would.
 """

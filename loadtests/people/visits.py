@@ -1,0 +1,131 @@
+"""What people do at a terminal: most step up and pay, some are too far away, come in pairs, mistype, change their mind.
+
+A visit is drawn from the shares in `SHARES`; everything random comes from the seed that the caller gives.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+from loadtests.motion import Scene
+from loadtests.people.cast import Cast, Payer, Stranger
+
+
+class Kind(StrEnum):
+    """What is special about a visit."""
+
+    PLAIN = "plain"
+    FAR_FIRST = "far first"
+    TWO_PEOPLE = "two people"
+    STRANGER = "stranger"
+    LARGE = "large amount"
+    LARGE_MISTYPED = "large amount, PIN mistyped once"
+    TOO_LARGE = "amount above every limit"
+    REFUND = "refunded afterwards"
+    REFUND_TOO_MUCH = "asks back more than was paid"
+    CHANGES_MIND = "changes their mind"
+    WALKS_AWAY = "walks away, intent left open"
+    WAITS_IN_VAIN = "stranger who waits until the end"
+
+
+SHARES: Mapping[Kind, float] = MappingProxyType(
+    {
+        Kind.PLAIN: 0.60,
+        Kind.FAR_FIRST: 0.08,
+        Kind.TWO_PEOPLE: 0.05,
+        Kind.STRANGER: 0.06,
+        Kind.LARGE: 0.05,
+        Kind.LARGE_MISTYPED: 0.02,
+        Kind.TOO_LARGE: 0.02,
+        Kind.REFUND: 0.05,
+        Kind.REFUND_TOO_MUCH: 0.01,
+        Kind.CHANGES_MIND: 0.03,
+        Kind.WALKS_AWAY: 0.02,
+        Kind.WAITS_IN_VAIN: 0.01,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One person's wish to pay, and how they go about it. Times in milliseconds."""
+
+    kind: Kind
+    who: Payer | Stranger
+    amount_minor: int
+    seed: int
+    companion: Path | None = None
+    pin_ms: int = 600
+    react_ms: int = 250
+    pause_ms: int = 200
+
+    @property
+    def payer_id(self) -> str | None:
+        """Whose money may be taken: nobody's where a stranger stands."""
+        return self.who.payer_id if isinstance(self.who, Payer) else None
+
+    @property
+    def first_scene(self) -> Scene:
+        """How the visit begins."""
+        return {Kind.FAR_FIRST: Scene.FAR, Kind.TWO_PEOPLE: Scene.TWO}.get(self.kind, Scene.NEAR)
+
+    def refund_minor(self) -> int | None:
+        """How much is asked back after the payment."""
+        if self.kind is Kind.REFUND:
+            return max(1, self.amount_minor // 2)
+        return self.amount_minor + 1 if self.kind is Kind.REFUND_TOO_MUCH else None
+
+
+class Crowd:
+    """Hands out visits: nobody stands before two terminals at once, and those who waited longest come first."""
+
+    def __init__(self, cast: Cast, *, seed: int, step_up_minor: int, decline_minor: int) -> None:
+        self._payers = deque(cast.payers)
+        self._strangers = deque(cast.strangers)
+        self._draw = random.Random(seed)
+        self._draw.shuffle(self._payers)
+        self._step_up_minor = step_up_minor
+        self._decline_minor = decline_minor
+
+    def next(self) -> Visit:
+        """The next person to step up; give them back with `leave`."""
+        kind = self._draw.choices(list(SHARES), list(SHARES.values()))[0]
+        if kind in {Kind.STRANGER, Kind.WAITS_IN_VAIN} and not self._strangers:
+            kind = Kind.PLAIN
+        unknown = kind in {Kind.STRANGER, Kind.WAITS_IN_VAIN}
+        who: Payer | Stranger = self._strangers.popleft() if unknown else self._payers.popleft()
+        # Whoever is large enough and alone in the picture is asked to pay; a companion with an account of their own
+        # who steps in front of the payer would rightly be charged, and then the ground truth would be wrong.
+        companion = self._strangers[0].seen_with if kind is Kind.TWO_PEOPLE and self._strangers else None
+        return Visit(
+            kind=kind,
+            who=who,
+            amount_minor=self._amount(kind),
+            seed=self._draw.randrange(1 << 30),
+            companion=companion,
+            pin_ms=self._draw.randrange(350, 900),
+            react_ms=self._draw.randrange(120, 320),
+            pause_ms=self._draw.randrange(40, 220),
+        )
+
+    def leave(self, visit: Visit) -> None:
+        """The person is free to come again."""
+        if isinstance(visit.who, Payer):
+            self._payers.append(visit.who)
+        else:
+            self._strangers.append(visit.who)
+
+    def _amount(self, kind: Kind) -> int:
+        ranges: Mapping[Kind, Callable[[], tuple[int, int]]] = {
+            Kind.LARGE: lambda: (self._step_up_minor + 1, self._step_up_minor * 2),
+            Kind.LARGE_MISTYPED: lambda: (self._step_up_minor + 1, self._step_up_minor * 2),
+            Kind.TOO_LARGE: lambda: (self._decline_minor + 1, self._decline_minor * 2),
+        }
+        low, high = ranges.get(kind, lambda: (300, 4_900))()
+        return self._draw.randrange(low, high)
