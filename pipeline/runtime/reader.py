@@ -32,7 +32,8 @@ def in_message(record: Message) -> InMessage:
     topic, partition, offset = record.topic(), record.partition(), record.offset()
     if topic is None or partition is None or offset is None:
         raise KafkaUnavailable("reading a record: it has no position; this client does not speak to this broker")
-    raw_headers: list[tuple[str, str | bytes | None]] = list(record.headers() or ())
+    found = record.headers() or []
+    raw_headers = found.items() if isinstance(found, dict) else found
     headers: Headers = tuple((name, _bytes(value)) for name, value in raw_headers)
     at_ms = record.timestamp()[1]
     return InMessage(

@@ -1,0 +1,284 @@
+"""At-least-once in batches on confluent-kafka: the embedding agent's way to meet Kafka.
+
+Theory of operation. One thread consumes; one worker thread runs the handler, at most `DEPTH` batches ahead, so that the
+models never wait for the network. Batches are finished in order: results are sent, *every delivery is confirmed*, and
+only then are the batch's offsets stored for the next commit. So a record is acknowledged only after all that follows
+from it is on Kafka, whatever dies when; what was in flight is done again by the next owner.
+
+A record that cannot be processed goes to the dead letter, its neighbours go on. A partition that is taken away is
+drained first; one that was lost is forgotten (its records become duplicates, never losses). At assignment the records
+just before the committed offset are shown to the handler again (`restore`), for what it must remember and nothing else.
+Anything unexpected ends the process with exit code 70: a supervisor starts it again, from the last commit.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from pipeline import metrics
+from pipeline.errors import KafkaUnavailable
+from pipeline.ports import BatchHandler, Clock, Emit, HandlerResult, InMessage, Reject
+from pipeline.runtime.deadletters import DeadLetters
+from pipeline.runtime.health import Health
+from pipeline.runtime.lag import LagWatch
+from pipeline.runtime.producer import make_producer
+from pipeline.runtime.reader import UNEXPECTED, in_message
+from pipeline.runtime.restore import recent_records
+from pipeline.runtime.topics_ready import await_topics
+from pipeline.settings import Agent, Kafka
+
+log = structlog.get_logger(__name__)
+
+DEPTH = 2
+CONFIRM_S = 40.0
+"""Longest wait for the confirmation of one batch; longer than the producer's own delivery timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A batch in the worker."""
+
+    messages: Sequence[InMessage]
+    results: Future[Sequence[HandlerResult]]
+
+
+class BatchLoop:
+    """Runs one `BatchHandler`; see the module. One instance per process."""
+
+    def __init__(
+        self,
+        handler: BatchHandler,
+        *,
+        kafka: Kafka,
+        agent: Agent,
+        dead: DeadLetters,
+        health: Health,
+        clock: Clock,
+        group: str | None = None,
+        max_batch: int = 64,
+        wait_ms: int = 5,
+        restore: bool = False,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`wait_ms`: longest wait for a batch to fill while nothing is in flight. Nothing is consumed before
+        `ready`."""
+        self._handler = handler
+        self._kafka = kafka
+        self._agent = agent
+        self._dead = dead
+        self._health = health
+        self._clock = clock
+        self._group = group or f"facepay-{handler.name}"
+        self._max_batch = max_batch
+        self._wait_s = wait_ms / 1000
+        self._restore = restore
+        self._ready = ready
+        self._stop = threading.Event()
+        self._flights: collections.deque[_Flight] = collections.deque()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=handler.name)
+        self._producer: Producer
+        self._consumer: Consumer
+        self._lag = LagWatch(kafka, handler.name, health)
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT; returns 0 after a drain. Raises `KafkaUnavailable` when the topic does not exist."""
+        signal.signal(signal.SIGTERM, self.stop)
+        signal.signal(signal.SIGINT, self.stop)
+        if not await_topics(self._kafka, [self._handler.source], self._health, self._stop):
+            return 0
+        self._health.set_ready("handler", ok=False, why="what the handler needs is not loaded yet")
+        while not self._ready() and not self._stop.wait(0.05):
+            self._health.beat()
+        self._health.set_ready("handler", ok=True)
+        self._producer = make_producer(self._kafka)
+        self._consumer = Consumer(self._consumer_settings())
+        self._consumer.subscribe(
+            [self._handler.source], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+        self._health.set_ready("assignment", ok=False, why="no partition has been assigned yet")
+        self._lag.start()
+        try:
+            while not self._stop.is_set():
+                self._step()
+            self._finish(everything=True)
+            self._commit()
+            self._consumer.close()
+            self._producer.flush(10)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, a fresh process starts from the last commit
+            self._die(error)
+        log.info("drained", agent=self._handler.name)
+        return 0
+
+    def stop(self, *_: object) -> None:
+        """Ends the loop after a drain; also the signal handler."""
+        self._stop.set()
+
+    def _consumer_settings(self) -> dict[str, object]:
+        return {
+            "bootstrap.servers": self._kafka.bootstrap,
+            "group.id": self._group,
+            # A stable name: a restart within the session takes its partitions back at once.
+            "group.instance.id": f"{self._group}-{self._agent.instance}",
+            "client.id": f"{self._handler.name}-{self._agent.instance}",
+            "enable.auto.offset.store": False,
+            "enable.auto.commit": True,
+            "auto.commit.interval.ms": 500,
+            "auto.offset.reset": "earliest",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": self._agent.session_timeout_ms,
+            "heartbeat.interval.ms": max(300, self._agent.session_timeout_ms // 4),
+            "max.poll.interval.ms": 60_000,
+            "fetch.wait.max.ms": 20,
+            "on_commit": self._committed,
+        }
+
+    def _step(self) -> None:
+        self._health.beat()
+        if len(self._flights) < DEPTH:
+            # Work-conserving: with the worker busy only look, with nothing in flight wait for the batch to begin.
+            done = bool(self._flights) and self._flights[0].results.done()
+            timeout_s = 0.0 if done else self._wait_s if self._flights else 0.05
+            self._take(self._consumer.consume(self._max_batch, timeout_s))
+        else:
+            wait([self._flights[0].results], timeout=1.0)
+        self._finish(everything=False)
+
+    def _take(self, records: Sequence[Message]) -> None:
+        messages = []
+        for record in records:
+            error = record.error()
+            if error is None:
+                messages.append(in_message(record))
+            elif error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise KafkaException(error)
+            else:
+                log.warning("consume_error", agent=self._handler.name, error=error.name())
+        if not messages:
+            return
+        now_us = self._clock()
+        metrics.BATCH.labels(self._handler.name).observe(len(messages))
+        metrics.CONSUMED.labels(self._handler.name, self._handler.source).inc(len(messages))
+        for message in messages:
+            metrics.QUEUE_WAIT.labels(self._handler.name).observe(max(0, now_us - message.timestamp_us) / 1e6)
+        self._flights.append(_Flight(messages, self._worker.submit(self._handler.process, messages)))
+
+    def _finish(self, *, everything: bool) -> None:
+        """Batches in order: results sent, each delivery confirmed, then offsets stored."""
+        while self._flights and (everything or self._flights[0].results.done()):
+            flight = self._flights.popleft()
+            results = flight.results.result()
+            emits = list(self._outcome(flight.messages, results))
+            self._send_and_confirm(emits)
+            self._store(flight.messages)
+            self._health.progressed()
+
+    def _outcome(self, messages: Sequence[InMessage], results: Sequence[HandlerResult]) -> Sequence[Emit]:
+        emits: list[Emit] = []
+        for message, result in zip(messages, results, strict=True):
+            if isinstance(result, Reject):
+                metrics.DEAD.labels(self._handler.name, result.reason).inc()
+                emits.append(self._dead.emit(message, result.reason, result.detail, self._clock()))
+            else:
+                emits.extend(result)
+        return emits
+
+    def _send_and_confirm(self, emits: Sequence[Emit]) -> None:
+        """Returns when every record is on Kafka; anything else ends the process before an offset is stored."""
+        waiting = [len(emits)]
+
+        def confirmed(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                self._die(KafkaException(error))
+            waiting[0] -= 1
+
+        for emit in emits:
+            produce(self._producer, emit, confirmed)
+        deadline = time.monotonic() + CONFIRM_S
+        while waiting[0]:
+            self._producer.poll(0.02)
+            self._health.beat()
+            if time.monotonic() > deadline:
+                raise KafkaUnavailable(f"sending {len(emits)} records: {waiting[0]} unconfirmed after {CONFIRM_S} s")
+        for emit in emits:
+            metrics.EMITTED.labels(self._handler.name, emit.topic).inc()
+
+    def _store(self, messages: Sequence[InMessage]) -> None:
+        owned = {(t.topic, t.partition) for t in self._consumer.assignment()}
+        last = {(m.topic, m.partition): m for m in messages}
+        offsets = [TopicPartition(topic, p, m.offset + 1) for (topic, p), m in last.items() if (topic, p) in owned]
+        if offsets:
+            self._consumer.store_offsets(offsets=offsets)
+        self._lag.finished(last.values())
+
+    def _commit(self) -> None:
+        try:
+            self._consumer.commit(asynchronous=False)
+        except KafkaException as error:
+            # Nothing stored since the last commit is the usual case; anything else only means duplicates.
+            log.debug("commit", agent=self._handler.name, why=error.args[0].name())
+
+    def _committed(self, error: KafkaError | None, _: Sequence[TopicPartition]) -> None:
+        if error is not None:
+            log.warning("commit_failed", agent=self._handler.name, error=error.name())
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        committed = consumer.committed(partitions, timeout=20) if partitions else []
+        for at in committed:
+            if self._restore and at.offset >= 0:
+                since_us = self._clock() - self._agent.restore_window_s * 1_000_000
+                records = recent_records(self._kafka, at.topic, at.partition, at.offset, since_us)
+                self._handler.restore(at.partition, records)
+        self._lag.assigned(committed)
+        self._health.set_ready("assignment", ok=True)
+        log.info("assigned", agent=self._handler.name, partitions=[t.partition for t in partitions])
+
+    def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        """Drain before the partitions go: nothing in flight is done twice without need."""
+        self._finish(everything=True)
+        self._commit()
+        self._forget(partitions, "revoked")
+
+    def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        """Somebody else has them already: what is in flight becomes a duplicate, never a loss."""
+        self._forget(partitions, "lost")
+
+    def _forget(self, partitions: list[TopicPartition], how: str) -> None:
+        # The worker must not be inside the handler while its memory goes.
+        wait([flight.results for flight in self._flights])
+        for at in partitions:
+            self._handler.forget(at.partition)
+        self._lag.taken(partitions)
+        log.info("partitions_gone", agent=self._handler.name, how=how, partitions=[t.partition for t in partitions])
+
+    def _die(self, error: BaseException) -> None:
+        log.critical("unexpected", agent=self._handler.name, exc_info=error)
+        os._exit(UNEXPECTED)
+
+
+def produce(producer: Producer, emit: Emit, confirmed: Callable[[KafkaError | None, Message], None]) -> None:
+    """Hands a record to the producer, waiting while its queue is full."""
+    partition = -1 if emit.partition is None else emit.partition  # -1: the partitioner decides by the key
+    while True:
+        try:
+            producer.produce(
+                emit.topic,
+                emit.value,
+                key=emit.key,
+                headers=list(emit.headers),
+                on_delivery=confirmed,
+                partition=partition,
+            )
+        except BufferError:
+            producer.poll(0.05)
+        else:
+            return
