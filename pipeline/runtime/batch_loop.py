@@ -31,9 +31,10 @@ from pipeline.ports import BatchHandler, Clock, Emit, HandlerResult, InMessage, 
 from pipeline.runtime.deadletters import DeadLetters
 from pipeline.runtime.health import Health
 from pipeline.runtime.lag import LagWatch
-from pipeline.runtime.producer import make_producer
-from pipeline.runtime.reader import UNEXPECTED, in_message
+from pipeline.runtime.producer import make_producer, produce
+from pipeline.runtime.reader import UNEXPECTED
 from pipeline.runtime.restore import recent_records
+from pipeline.runtime.taking import take
 from pipeline.runtime.topics_ready import await_topics
 from pipeline.settings import Agent, Kafka
 
@@ -66,11 +67,11 @@ class BatchLoop:
         clock: Clock,
         group: str | None = None,
         max_batch: int = 64,
-        wait_ms: int = 5,
+        wait_ms: int = 2,
         restore: bool = False,
         ready: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`wait_ms`: longest wait for a batch to fill while nothing is in flight. Nothing is consumed before
+        """`wait_ms`: longest wait for a batch to fill once its first record is there. Nothing is consumed before
         `ready`."""
         self._handler = handler
         self._kafka = kafka
@@ -80,7 +81,7 @@ class BatchLoop:
         self._clock = clock
         self._group = group or f"facepay-{handler.name}"
         self._max_batch = max_batch
-        self._wait_s = wait_ms / 1000
+        self._fill_s = wait_ms / 1000
         self._restore = restore
         self._ready = ready
         self._stop = threading.Event()
@@ -145,24 +146,14 @@ class BatchLoop:
     def _step(self) -> None:
         self._health.beat()
         if len(self._flights) < DEPTH:
-            # Work-conserving: with the worker busy only look, with nothing in flight wait for the batch to begin.
-            done = bool(self._flights) and self._flights[0].results.done()
-            timeout_s = 0.0 if done else self._wait_s if self._flights else 0.05
-            self._take(self._consumer.consume(self._max_batch, timeout_s))
+            # Work-conserving: with a batch in flight only look, with none wait for the first record.
+            first_s = 0.0 if self._flights else 0.05
+            self._take(take(self._consumer, self._max_batch, first_s=first_s, fill_s=self._fill_s))
         else:
             wait([self._flights[0].results], timeout=1.0)
         self._finish(everything=False)
 
-    def _take(self, records: Sequence[Message]) -> None:
-        messages = []
-        for record in records:
-            error = record.error()
-            if error is None:
-                messages.append(in_message(record))
-            elif error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise KafkaException(error)
-            else:
-                log.warning("consume_error", agent=self._handler.name, error=error.name())
+    def _take(self, messages: Sequence[InMessage]) -> None:
         if not messages:
             return
         now_us = self._clock()
@@ -263,22 +254,3 @@ class BatchLoop:
     def _die(self, error: BaseException) -> None:
         log.critical("unexpected", agent=self._handler.name, exc_info=error)
         os._exit(UNEXPECTED)
-
-
-def produce(producer: Producer, emit: Emit, confirmed: Callable[[KafkaError | None, Message], None]) -> None:
-    """Hands a record to the producer, waiting while its queue is full."""
-    partition = -1 if emit.partition is None else emit.partition  # -1: the partitioner decides by the key
-    while True:
-        try:
-            producer.produce(
-                emit.topic,
-                emit.value,
-                key=emit.key,
-                headers=list(emit.headers),
-                on_delivery=confirmed,
-                partition=partition,
-            )
-        except BufferError:
-            producer.poll(0.05)
-        else:
-            return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, Message, Producer
 
+from pipeline.ports import Emit
 from pipeline.settings import Kafka
 from pipeline.topics import PARTITIONER
 
@@ -29,3 +30,24 @@ def make_producer(
     }
     settings.update({name.replace("_", "."): value for name, value in conf.items()})
     return Producer(settings if error_cb is None else {**settings, "error_cb": error_cb})
+
+
+def produce(
+    producer: Producer, emit: Emit, confirmed: Callable[[KafkaError | None, Message], None] | None = None
+) -> None:
+    """Hands a record to the producer, waiting while its queue is full."""
+    partition = -1 if emit.partition is None else emit.partition  # -1: the partitioner decides by the key
+    while True:
+        try:
+            producer.produce(
+                emit.topic,
+                emit.value,
+                key=emit.key,
+                headers=list(emit.headers),
+                on_delivery=confirmed,
+                partition=partition,
+            )
+        except BufferError:
+            producer.poll(0.05)
+        else:
+            return
