@@ -7,4 +7,4 @@ AGENTS: dict[str, str] = {
     "fraud": "recognitions in, verdicts out (Faust)",
     "settlement": "commands and verdicts in, settlements out exactly once (Kafka transactions and the ledger)",
 }
-"""Name and what it does; `pipeline.bootstrap.build` wires each."""
+"""Name and what it does; `pipeline.bootstrap` wires each."""

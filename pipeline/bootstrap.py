@@ -1,0 +1,158 @@
+"""Settings to wired, running processes: the only place that wires.
+
+Every process is made here from the same pieces: logs, health, the keyring, then what the agent needs and the loop that
+brings it to Kafka. Nothing else constructs a part of another package for production use.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+from agents.settlement import open_store
+
+from agents.embedding import EmbeddingHandler
+from agents.fraud import FraudHandler
+from agents.fraud_outcomes import OutcomeHistory, settlements_reader
+from agents.risk_state import RiskState
+from pipeline.gallery.index import ExactIndex
+from pipeline.gallery.reader import GalleryReader
+from pipeline.gateway.app import GatewayDeps
+from pipeline.gateway.app import run as serve_gateway
+from pipeline.keys.derivation import derive
+from pipeline.keys.frames import KeyringFrameOpener
+from pipeline.keys.keyring import Keyring
+from pipeline.keys.seals import AesGcmSeal
+from pipeline.keys.terminals import TerminalRegistry
+from pipeline.runtime import logs
+from pipeline.runtime.batch_loop import BatchLoop
+from pipeline.runtime.deadletters import DeadLetters
+from pipeline.runtime.faust_worker import FaustWorker
+from pipeline.runtime.health import Health, HealthServer
+from pipeline.runtime.transactional_loop import TransactionalLoop
+from pipeline.settings import Settings
+from pipeline.vision.engine import OnnxEngine
+from pipeline.vision.sessions import Execution
+
+log = structlog.get_logger(__name__)
+
+DAY_MS = 86_400_000
+
+
+def now_us() -> int:
+    """This host's clock, microseconds UTC."""
+    return time.time_ns() // 1_000
+
+
+def open_engine(settings: Settings, *, models: Path | None = None) -> OnnxEngine:
+    """The vision engine; raises `ModelError`. Says which device each model really got."""
+    vision = settings.vision
+    execution = Execution(gpu=vision.gpu, threads=vision.threads, max_batch=vision.max_batch)
+    engine = OnnxEngine.open(models or vision.models, execution, pad=vision.pad)
+    for name, providers in engine.providers.items():
+        log.info("model_loaded", model=name, providers=list(providers), gpu=vision.gpu)
+    return engine
+
+
+def dead_letters(keyring: Keyring, agent: str) -> DeadLetters:
+    """The agent's dead letters, sealed under the keyring's key for them."""
+    return DeadLetters(AesGcmSeal(derive(keyring.secret("deadletter"), "facepay.deadletter.v1")), agent)
+
+
+def run_embedding(settings: Settings, health: Health) -> int:
+    """Frames in, recognitions and hints out; raises `ModelError`, `SettingsError`, `KafkaUnavailable`."""
+    keyring = Keyring.open(settings.keys.directory)
+    vision = settings.vision
+    engine = open_engine(settings)
+    gallery = GalleryReader(settings.kafka, keyring, ExactIndex(engine.dimension), engine.embedder_sha256)
+    gallery.start()
+    opener = KeyringFrameOpener(
+        keyring,
+        TerminalRegistry(settings.keys.directory),
+        max_age_ms=vision.max_frame_age_ms,
+        max_skew_ms=vision.max_clock_skew_ms,
+    )
+    loop = BatchLoop(
+        EmbeddingHandler(opener, engine, gallery, vision, now_us),
+        kafka=settings.kafka,
+        agent=settings.agent,
+        dead=dead_letters(keyring, "embedding"),
+        health=health,
+        clock=now_us,
+        max_batch=vision.max_batch,
+        restore=True,
+        ready=lambda: gallery.ready,
+    )
+    try:
+        return loop.run()
+    finally:
+        gallery.stop()
+
+
+def run_fraud(settings: Settings, health: Health) -> int:
+    """Recognitions in, verdicts out; Redis that is down at the start is no reason not to start."""
+    keyring = Keyring.open(settings.keys.directory)
+    state = RiskState(
+        settings.redis.url,
+        timeout_ms=settings.redis.timeout_ms,
+        history_ttl_ms=settings.risk.history_days * DAY_MS,
+    )
+    outcomes = OutcomeHistory(state, settings.risk, now_us, settlements_reader(settings.kafka))
+    worker = FaustWorker(
+        FraudHandler(state, settings.risk, now_us, on_cold=outcomes.refill),
+        kafka=settings.kafka,
+        agent=settings.agent,
+        dead=dead_letters(keyring, "fraud"),
+        health=health,
+        clock=now_us,
+    )
+    outcomes.start()
+    try:
+        return worker.run()
+    finally:
+        outcomes.stop()
+
+
+def run_settlement(settings: Settings, health: Health) -> int:
+    """Commands and verdicts in, settlements out exactly once; raises `LedgerError`, `KafkaUnavailable`."""
+    keyring = Keyring.open(settings.keys.directory)
+    store = open_store(settings, keyring, dead_letters(keyring, "settlement").emit)
+    try:
+        return TransactionalLoop(store, kafka=settings.kafka, agent=settings.agent, health=health, clock=now_us).run()
+    finally:
+        store.close()
+
+
+RUN: Mapping[str, Callable[[Settings, Health], int]] = {
+    "embedding": run_embedding,
+    "fraud": run_fraud,
+    "settlement": run_settlement,
+}
+
+
+def run_agent(name: str, settings: Settings) -> int:
+    """Runs one agent of `agents.AGENTS` in the foreground until it is told to end; returns the exit code."""
+    logs.configure(settings.log, name)
+    health = Health(name)
+    server = HealthServer(health, settings.metrics.host, settings.metrics.port)
+    port = server.start()
+    log.info("started", metrics=f"http://{settings.metrics.host}:{port}/metrics")
+    try:
+        return RUN[name](settings, health)
+    finally:
+        server.stop()
+
+
+def run_gateway(settings: Settings) -> int:
+    """Serves the HTTP API until it is told to end; returns the exit code."""
+    logs.configure(settings.log, "gateway")
+    return serve_gateway(
+        GatewayDeps(
+            settings=settings,
+            keyring=Keyring.open(settings.keys.directory),
+            registry=TerminalRegistry(settings.keys.directory),
+            clock=now_us,
+        )
+    )
