@@ -1,0 +1,250 @@
+"""The demo from its first line to its last: build the world, let people pay, kill an agent, audit, measure."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from loadtests.cameras import FrameSender
+from loadtests.demo import chaos, traffic, world
+from loadtests.demo.backstage import Backstage, Candidate
+from loadtests.demo.live import Screen
+from loadtests.demo.options import Options
+from loadtests.demo.processes import Outage, Processes
+from loadtests.demo.truth import Disturbance, Figures, measure
+from loadtests.people.cast import Cast, cast
+from loadtests.people.portraits import load_people
+from loadtests.people.visits import Crowd
+from loadtests.terminal import VisitRecord
+from pipeline.audit.findings import Finding
+from pipeline.audit.history import History
+from pipeline.errors import OutsideError, UsageError
+from pipeline.local import LocalStack
+from pipeline.ports import Clock
+
+READY_S = 90.0
+OUTPUTS: Mapping[str, str] = {"embedding": "recognitions", "fraud": "verdicts", "settlement": "settlements"}
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Everything that a demo leaves: for the figures, the report and the exit code."""
+
+    options: Options
+    players: Cast
+    visits: Sequence[VisitRecord]
+    history: History
+    findings: Mapping[str, Finding]
+    figures: Figures
+    disturbances: Sequence[Disturbance]
+    outages: Sequence[Outage]
+    notes: Sequence[str]
+    frames: int
+    frames_failed: int
+    startup_s: float
+    first_settlement_s: float | None
+    started_at_us: int
+    ended_at_us: int
+    repeated_requests: int
+
+    @property
+    def broken(self) -> list[str]:
+        """The names of the invariants that do not hold."""
+        return [name for name, finding in self.findings.items() if finding.violations]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the demo shows what it must."""
+        figures = self.figures
+        return not (self.broken or figures.wrong_payer or figures.duplicates or figures.lost)
+
+
+def folder_of(options: Options) -> Path:
+    """The folder that everything is made in; raises `UsageError` when it holds something else already."""
+    if options.keep is None:
+        return Path(tempfile.mkdtemp(prefix="facepay-demo-"))
+    folder = options.keep.absolute()
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"starting the demo: --keep {folder} is not empty; name a new folder")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def tell(options: Options, backstage: Backstage, folder: Path, console: Console, clock: Clock) -> Story:
+    """Runs the demo in `folder`. Raises `FacepayError`."""
+    began = time.monotonic()
+    people = load_people(options.people)
+    players = cast(people, backstage.new_ids(options.payers), strangers=options.strangers, seed=options.seed)
+    backstage.look_at([Candidate(payer.payer_id, payer.enrolled_with) for payer in players.payers])
+    console.print(
+        f"facepay demo: Kafka, Redis, three agents and a gateway in {folder}", highlight=False, soft_wrap=True
+    )
+    with LocalStack(folder, report=lambda line: console.print(line, highlight=False)) as stack:
+        here = world.build(folder, stack.addresses, options.models, options.terminals)
+        backstage.apply_topics(here.settings)
+        telling = _Telling(console)
+        with world.processes(here, clock, telling.say) as running:
+            enrolled = backstage.enrol(here.settings, players.payers)
+            players = Cast(tuple(p for p in players.payers if p.payer_id in enrolled), players.strangers)
+            if not players.payers:
+                raise OutsideError("enrolling the demo's payers: no photograph was good enough; pass other --people")
+            for line in notes(options, players, here):
+                console.print(line, highlight=False, soft_wrap=True)
+            running.wait_ready(READY_S)
+            startup_s = time.monotonic() - began
+            console.print(f"Everything is ready after {startup_s:.1f} s.", highlight=False)
+            served = _serve(options, players, here, running, telling, console, clock)
+        visits = served.journal.visits
+        away = [Disturbance(o.name, o.down_at_us, o.ready_at_us or clock()) for o in running.outages]
+        outages_us = [(o.down_at_us, o.ready_at_us or clock()) for o in running.outages if o.name == "settlement"]
+        history = backstage.history(here.settings, outages_us)
+        disturbances = [_until_output(each, history) for each in away]
+        findings = backstage.examine(history)
+        seconds = (served.ended_at_us - served.started_at_us) / 1e6
+        first_us = min((v.outcome_at_us or 0 for v in visits if v.state == "settled"), default=None)
+        return Story(
+            options=options,
+            players=players,
+            visits=visits,
+            history=history,
+            findings=findings,
+            figures=measure(visits, history, disturbances, seconds=seconds),
+            disturbances=disturbances,
+            outages=tuple(running.outages),
+            notes=notes(options, players, here),
+            frames=served.frames,
+            frames_failed=served.frames_failed,
+            startup_s=startup_s,
+            first_settlement_s=None if first_us is None else startup_s + (first_us - served.started_at_us) / 1e6,
+            started_at_us=served.started_at_us,
+            ended_at_us=served.ended_at_us,
+            repeated_requests=served.journal.repeated_requests,
+        )
+
+
+def remove(options: Options, folder: Path) -> None:
+    """Removes the folder unless it is to be kept."""
+    if options.keep is None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def notes(options: Options, players: Cast, here: world.World) -> list[str]:
+    """What must be said aloud about this demo."""
+    risk = here.settings.risk
+    cast_line = f"{len(players.payers)} people are enrolled, {len(players.strangers)} strangers are not"
+    money = (
+        f"Amounts over {risk.step_up_minor / 100:.2f} ask for a PIN, over {risk.decline_minor / 100:.2f} are declined"
+    )
+    said = [
+        f"{cast_line}; {len(here.credentials)} terminals.",
+        "Flat portraits: liveness is not judged in this demo (FACEPAY_RISK__UNPROVEN_LIVENESS=accept).",
+        f"{money}; a PIN is asked for from {risk.velocity_count} payments of a person in a minute (by default 5).",
+    ]
+    if players.same_picture:
+        said.append(
+            f"{players.same_picture} of the payers have a single photograph: the camera sees that same picture, "
+            "moving; the others are enrolled with one photograph and seen with another."
+        )
+    if options.seconds < 10:
+        said.append("Less than ten seconds are too short for an agent to be killed and to recover.")
+    return said
+
+
+class _Telling:
+    """Where announcements go: the screen once there is one, the console before."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.screen: Screen | None = None
+
+    def say(self, text: str, style: str = "bold green") -> None:
+        if self.screen is None:
+            self._console.print(text, style=style, highlight=False, soft_wrap=True)
+        else:
+            self.screen.announce(text, style)
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    journal: traffic.Journal
+    frames: int
+    frames_failed: int
+    started_at_us: int
+    ended_at_us: int
+
+
+def _serve(
+    options: Options,
+    players: Cast,
+    here: world.World,
+    running: Processes,
+    telling: _Telling,
+    console: Console,
+    clock: Clock,
+) -> _Served:
+    """Lets people pay, and strikes meanwhile."""
+    risk = here.settings.risk
+    crowd = Crowd(players, seed=options.seed, step_up_minor=risk.step_up_minor, decline_minor=risk.decline_minor)
+    journal = traffic.Journal()
+    strikes = chaos.plan(world.AGENTS, options.seconds, options.seed) if options.chaos else []
+    over = threading.Event()
+    started_at_us, started = clock(), time.monotonic()
+
+    def strike() -> None:
+        for each in strikes:
+            if over.wait(max(0.0, started + each.at_s - time.monotonic())):
+                return
+            telling.say(f"CHAOS: the {each.agent} agent is killed now (SIGKILL); payments go on", "bold red")
+            running.kill(each.agent)
+
+    with (
+        FrameSender(here.settings.kafka.bootstrap) as sender,
+        Screen(console, journal, lambda: running.states) as screen,
+    ):
+        telling.screen = screen
+        striker = threading.Thread(target=strike, name="chaos", daemon=True)
+        striker.start()
+        try:
+            asyncio.run(
+                traffic.run(
+                    here,
+                    crowd,
+                    sender,
+                    journal,
+                    clock,
+                    seconds=options.seconds,
+                    rate_fps=options.rate_fps,
+                    check=running.check,
+                )
+            )
+        finally:
+            over.set()
+            striker.join()
+            telling.screen = None
+        console.print(screen.summary(), highlight=False, soft_wrap=True)
+    _wait_ended(journal, clock)
+    return _Served(journal, sender.confirmed, sender.failed, started_at_us, clock())
+
+
+def _wait_ended(journal: traffic.Journal, clock: Clock) -> None:
+    """Intents that were left open (somebody walked away) end with their deadline; none is judged before."""
+    deadlines = [v.opened.terms.expires_at_us for v in journal.visits if v.outcome is None and v.opened is not None]
+    left_s = (max(deadlines, default=0) - clock()) / 1e6 + 2.5
+    if left_s > 0:
+        time.sleep(left_s)
+
+
+def _until_output(each: Disturbance, history: History) -> Disturbance:
+    """An agent is back when it says so and has produced again: whichever is later."""
+    topic = OUTPUTS.get(each.agent)
+    stored = [r.timestamp_us for r in getattr(history, topic)] if topic is not None else []
+    first_us = min((at_us for at_us in stored if at_us > each.from_us), default=each.until_us)
+    return Disturbance(each.agent, each.from_us, max(each.until_us, first_us))

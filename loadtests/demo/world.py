@@ -1,0 +1,106 @@
+"""The machine that the demo builds for itself: Kafka, Redis, keys, terminals, agents and the gateway.
+
+Everything lies in one folder. Settings reach the processes through their environment, as in a deployment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtests.demo.processes import Processes, Watched
+from pipeline import settings as tree
+from pipeline.keys.credentials import TerminalCredentials, provision
+from pipeline.keys.keyring import Keyring
+from pipeline.keys.terminals import Terminal, TerminalRegistry
+from pipeline.local import Addresses, Supervised
+from pipeline.local.loopback import HOST, free_ports
+from pipeline.ports import Clock
+
+AGENTS = ("embedding", "fraud", "settlement")
+SHOPS = ("noodle-house", "tea-and-bread", "metro-line-2", "night-market")
+CURRENCY = "CNY"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where everything is. `settings` are those of the processes, as far as the demo needs them itself."""
+
+    folder: Path
+    settings: tree.Settings
+    gateway: str
+    credentials: Mapping[str, TerminalCredentials]
+    environment: Mapping[str, str]
+    ports: Mapping[str, int]
+
+
+def build(folder: Path, addresses: Addresses, models: Path, terminals: int) -> World:
+    """Makes keys and terminals in `folder` and decides on ports. Raises `SettingsError`, `OutsideError`."""
+    names = (*AGENTS, "gateway-health", "gateway")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    keyring = Keyring.create(folder / "keys")
+    registry = TerminalRegistry(folder / "keys")
+    credentials = {}
+    for number in range(1, terminals + 1):
+        shop = SHOPS[(number - 1) % len(SHOPS)]
+        terminal = Terminal(f"{shop}.{number:02d}", shop, f"{shop}-main", CURRENCY)
+        registry.add(terminal)
+        credentials[terminal.terminal_id] = provision(keyring, terminal.terminal_id, keyring.frame_epochs())
+    settings = tree.Settings(
+        kafka=tree.Kafka(bootstrap=addresses.kafka),
+        redis=tree.Redis(url=addresses.redis),
+        keys=tree.Keys(directory=folder / "keys", frame_epoch=keyring.frame_epochs()[-1]),
+        ledger=tree.Ledger(url=f"sqlite:///{folder / 'ledger.db'}"),
+        vision=tree.Vision(models=models.absolute()),
+        risk=tree.Risk(unproven_liveness="accept", velocity_count=VELOCITY_COUNT, velocity_decline_count=40),
+        gateway=tree.Gateway(host=HOST, port=ports["gateway"]),
+        log=tree.Log(style="json"),
+    )
+    return World(
+        folder=folder,
+        settings=settings,
+        gateway=f"http://{HOST}:{ports['gateway']}",
+        credentials=credentials,
+        environment={**_clean_environment(), **environment(settings)},
+        ports=ports,
+    )
+
+
+VELOCITY_COUNT = 10
+"""Payments of one person in a minute before a PIN is asked for: the demo's few people pay far oftener than in life."""
+
+
+def environment(settings: tree.Settings) -> dict[str, str]:
+    """The settings that differ from the defaults as `FACEPAY_*` variables."""
+    found = {}
+    for section, branch in settings:
+        for name in branch.model_fields_set:
+            value = getattr(branch, name)
+            found[f"FACEPAY_{section.upper()}__{name.upper()}"] = str(value)
+    return found
+
+
+def _clean_environment() -> dict[str, str]:
+    """This process's environment without settings of the person's own installation."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FACEPAY_")}
+    # The agents' logs are files: no colours, whatever this terminal can show.
+    return {**kept, "ORT_DISABLE_TELEMETRY": "1", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def processes(world: World, clock: Clock, on_event: Callable[[str], None]) -> Processes:
+    """The agents and the gateway, not yet started."""
+    logs = world.folder / "logs"
+    logs.mkdir(exist_ok=True)
+    watched = []
+    for name in AGENTS:
+        env = {**world.environment, "FACEPAY_METRICS__PORT": str(world.ports[name]), "FACEPAY_METRICS__HOST": HOST}
+        argv = [sys.executable, "-m", "pipeline.cli", "agent", name]
+        process = Supervised(name, argv, env, logs / f"{name}.log")
+        watched.append(Watched(process, f"http://{HOST}:{world.ports[name]}/readyz"))
+    env = {**world.environment, "FACEPAY_METRICS__PORT": str(world.ports["gateway-health"])}
+    process = Supervised("gateway", [sys.executable, "-m", "pipeline.cli", "gateway"], env, logs / "gateway.log")
+    watched.append(Watched(process, f"{world.gateway}/readyz"))
+    return Processes(watched, clock, on_event=on_event)

@@ -1,0 +1,134 @@
+"""`facepay demo`: the whole story on one machine, then a full audit and a report."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from pipeline.cli import console
+from pipeline.cli.console import JsonFlag
+
+if TYPE_CHECKING:
+    from loadtests.demo.story import Story
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def demo(
+    seconds: Annotated[int, typer.Option(min=3, max=3_600, help="How long people come to the terminals.")] = 60,
+    terminals: Annotated[int, typer.Option(min=1, max=64, help="How many terminals there are.")] = 8,
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of ONNX models; default: ../shared/models beside the checkout.")
+    ] = None,
+    people: Annotated[
+        Path | None, typer.Option(help="Folder of portraits; default: ../shared/faces/congress beside the checkout.")
+    ] = None,
+    chaos: Annotated[bool, typer.Option("--chaos/--no-chaos", help="Kill an agent while people pay.")] = True,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep keys, ledger, topics and logs in this new folder.", metavar="DIR")
+    ] = None,
+    report: Annotated[Path, typer.Option(help="Where the HTML report goes.", metavar="FILE")] = Path(
+        "facepay-report.html"
+    ),
+    seed: Annotated[int, typer.Option(help="Who comes when, and which agent is killed.")] = 1,
+    json: JsonFlag = False,
+) -> None:
+    """Real Kafka, real Redis, real faces: people pay at terminals while an agent is killed; then every invariant is
+    checked. Exit 1 when one is broken, somebody else was charged, or anything was lost or doubled."""
+    from loadtests.demo.options import Options, resolve
+    from loadtests.demo.story import folder_of, remove, tell
+    from loadtests.report.page import write
+    from pipeline.cli.demo_backstage import CommandLineBackstage, now_us
+
+    found_models, found_people = resolve(CHECKOUT, models, people)
+    options = Options(
+        models=found_models,
+        people=found_people,
+        report=report,
+        seconds=seconds,
+        terminals=terminals,
+        chaos=chaos,
+        keep=keep,
+        seed=seed,
+    )
+    # A supervisor's SIGTERM ends the demo as Ctrl-C does: children first, then the folder.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder = folder_of(options)
+    backstage = CommandLineBackstage(found_models, folder)
+    try:
+        story = tell(options, backstage, folder, console.err, now_us)
+        path = write(story, backstage)
+    except KeyboardInterrupt:
+        console.note("The demo was stopped.")
+        raise
+    finally:
+        backstage.close()
+        remove(options, folder)
+    result = as_json(story, path)
+    console.finish(result, as_json=json, show=lambda: _show(story, result), ok=story.ok)
+
+
+def as_json(story: Story, report: Path) -> dict[str, Any]:
+    """The demo's answer, as `--json` prints it."""
+    figures, outcomes = story.figures, story.figures.outcomes
+    return {
+        "intents": figures.intents,
+        **{name: outcomes.get(name, 0) for name in ("settled", "declined", "expired", "cancelled")},
+        "stepped_up": figures.stepped_up,
+        "refunded": figures.refunded,
+        "frames": story.frames,
+        "wrong_payer": figures.wrong_payer,
+        "duplicates": figures.duplicates,
+        "lost": figures.lost,
+        "strangers": figures.strangers,
+        "strangers_charged": figures.strangers_charged,
+        "p50_ms": figures.p50_ms,
+        "p99_ms": figures.p99_ms,
+        "p99_undisturbed_ms": figures.p99_undisturbed_ms,
+        "from_open_p50_ms": figures.from_open_p50_ms,
+        "from_open_p99_ms": figures.from_open_p99_ms,
+        "settlements_per_s": figures.settlements_per_s,
+        "audit": story.broken or "ok",
+        "startup_s": round(story.startup_s, 2),
+        "first_settlement_s": None if story.first_settlement_s is None else round(story.first_settlement_s, 2),
+        "terminals": story.options.terminals,
+        "killed": [f"{each.name}: {each.why}" for each in story.outages],
+        "report": str(report),
+    }
+
+
+def _show(story: Story, result: dict[str, Any]) -> None:
+    from pipeline.audit.invariants import TITLES
+
+    table = Table("", "", show_header=False, box=None, pad_edge=False)
+    figures = story.figures
+    outcomes = ", ".join(f"{result[name]} {name}" for name in ("settled", "declined", "expired", "cancelled"))
+    table.add_row("payments", f"{figures.intents} intents over {result['terminals']} terminals: {outcomes}")
+    table.add_row(
+        "besides", f"{figures.stepped_up} stepped up to a PIN, {figures.refunded} refunds, {story.frames} frames"
+    )
+    table.add_row(
+        "right person",
+        f"{figures.wrong_payer} charged wrongly; {figures.strangers} visits of strangers, "
+        f"{figures.strangers_charged} charged",
+    )
+    table.add_row("exactly once", f"{figures.duplicates} duplicates, {figures.lost} lost")
+    calm = f", undisturbed p99 {_ms(figures.p99_undisturbed_ms)}" if story.disturbances else ""
+    table.add_row("face to settlement", f"p50 {_ms(figures.p50_ms)}, p99 {_ms(figures.p99_ms)}{calm}")
+    table.add_row("settlements", f"{figures.settlements_per_s:.1f} a second")
+    for each in story.disturbances:
+        away_s = (each.until_us - each.from_us) / 1e6
+        table.add_row("disturbance", f"{each.agent} was away for {away_s:.1f} s")
+    for name, finding in story.findings.items():
+        verdict = f"BROKEN, {len(finding.violations)} violations" if finding.violations else "holds"
+        table.add_row(f"audit {name}", f"{verdict}: {TITLES[name]} ({finding.checked} checked)")
+    table.add_row("report", result["report"])
+    console.out.print(table, soft_wrap=True)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} ms"
