@@ -109,6 +109,8 @@ def _address(url: str) -> URL:
         ) from None
     if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
         raise SettingsError("opening the ledger: a ledger in memory forgets money; write sqlite:///FILE")
+    if address.get_backend_name() == "sqlite" and address.query:
+        raise SettingsError("opening the ledger: its SQLite address takes no options after `?`; write sqlite:///FILE")
     return address
 
 

@@ -34,6 +34,7 @@ Step = Event | float
 
 PIN = "step_up"
 AT_TILL_2: Mapping[str, Any] = {"terminal_id": "till-2"}
+AT_CAFE: Mapping[str, Any] = {"merchant_id": "cafe", "terminal_id": "till-3"}
 PASSED, NEWER, TAKEN = ("deadline_passed",), ("superseded",), ("duplicate_order",)
 GAVE_UP, OTHER, CONFLICT = ("gave_up",), ("terms_mismatch",), ("payer_conflict",)
 
@@ -109,7 +110,7 @@ ROWS: list[tuple[str, list[Step], list[tuple[str, str, tuple[str, ...]]]]] = [
     ),
     (
         "order of another merchant",
-        [opening("a", order="o"), verdict("a"), opening("b", lane_seq=2, order="o", merchant_id="cafe"), verdict("b", merchant_id="cafe")],
+        [opening("a", order="o"), opening("b", order="o", **AT_CAFE), verdict("a"), verdict("b", **AT_CAFE)],
         [("a", "settled", ()), ("b", "settled", ())],
     ),
     (

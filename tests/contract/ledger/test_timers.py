@@ -28,7 +28,11 @@ def test_timers_fire_with_a_batch_too(world: World) -> None:
     """A busy lane does not keep deadlines waiting."""
     world.feed(opening("a"))
     world.clock.now_us += TTL_US
-    later = {"terminal_id": "till-2", "opened_at_us": START_US + TTL_US, "expires_at_us": START_US + 2 * TTL_US}
+    later: dict[str, Any] = {
+        "terminal_id": "till-2",
+        "opened_at_us": START_US + TTL_US,
+        "expires_at_us": START_US + 2 * TTL_US,
+    }
     (event,) = world.feed(opening("b", **later))
     assert (event.intent_id, event.outcome, event.decided_at_us) == (
         opening("a").intent_id,
