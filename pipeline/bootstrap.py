@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
-from agents.settlement import open_store
+from agents.settlement import settlement_store
 
 from agents.embedding import EmbeddingHandler
 from agents.fraud import FraudHandler
@@ -118,7 +118,7 @@ def run_fraud(settings: Settings, health: Health) -> int:
 def run_settlement(settings: Settings, health: Health) -> int:
     """Commands and verdicts in, settlements out exactly once; raises `LedgerError`, `KafkaUnavailable`."""
     keyring = Keyring.open(settings.keys.directory)
-    store = open_store(settings, keyring, dead_letters(keyring, "settlement").emit)
+    store = settlement_store(settings.ledger, keyring, dead_letters(keyring, "settlement"))
     try:
         return TransactionalLoop(store, kafka=settings.kafka, agent=settings.agent, health=health, clock=now_us).run()
     finally:
