@@ -67,10 +67,11 @@ class Camera:
                 outbox.offer(self._sealed(lease, jpeg, sequence, captured_at_us))
             stop.set()
             outbox.finish(_CONFIRM_S)
-        if outbox.last_error is not None and not outbox.confirmed:
+        if outbox.dropped and not outbox.confirmed:
+            why = "no answer" if outbox.last_error is None else outbox.last_error.str()
             raise KafkaUnavailable(
-                f"publishing frames: none of {outbox.dropped} was delivered ({outbox.last_error.str()}); check Kafka's "
-                "address and that `facepay topics check` finds the topic frames"
+                f"publishing frames: none of {outbox.dropped} was delivered ({why}); check Kafka's address and that "
+                "`facepay topics check` finds the topic frames"
             )
         return CameraReport(outbox.confirmed, outbox.dropped, outbox.confirmed_bytes)
 

@@ -116,8 +116,11 @@ class LeaseWatch:
         self._thread.join(_ANSWER_S + self._WAIT_MS / 1000)
 
     def at(self, at_us: int) -> Lease | None:
-        """The lease that a picture taken at that time may be published under."""
+        """The lease that a picture taken at that time may be published under. `UsageError`: the gateway refuses the
+        terminal."""
         with self._news:
+            if self._failure is not None:
+                raise self._failure
             return self._lease if self._lease is not None and self._lease.holds(at_us) else None
 
     def wait_held(self, timeout_s: float) -> bool:

@@ -7,7 +7,7 @@ dropped before they are even decoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -78,9 +78,11 @@ class VideoSource:
         if not self._capture.isOpened():
             if self._recorded:
                 raise UsageError(f"opening the video {source}: it is no video that can be decoded")
-            raise OutsideError(f"opening the camera {source}: no such file, device or stream answers")
+            if source.isdecimal() or "://" in source:
+                raise OutsideError(f"opening the camera {source}: no such device or stream answers")
+            raise UsageError(f"opening the video {source}: no such file or folder")
 
-    def frames(self, pace: Pace) -> Iterator[tuple[int, bytes]]:
+    def frames(self, pace: Pace) -> Generator[tuple[int, bytes], None, None]:
         """See `Source`. Raises `OutsideError` when a live camera stops delivering."""
         try:
             yield from self._play(pace) if self._recorded else self._film(pace)
@@ -88,6 +90,7 @@ class VideoSource:
             self._capture.release()
 
     def _play(self, pace: Pace) -> Iterator[tuple[int, bytes]]:
+        not_before_us = 0
         while True:
             start_us: int | None = None  # the clock at the video's position 0
             next_us = number = 0
@@ -98,9 +101,11 @@ class VideoSource:
                     continue
                 next_us = position_us + pace.interval_us - 1000
                 if start_us is None or pace.now_us() - (start_us + position_us) > _LATE_US:
-                    start_us = pace.now_us() - position_us  # the beginning, or the end of a pause
+                    # The beginning, or the end of a pause.
+                    start_us = max(pace.now_us(), not_before_us) - position_us
                 if not pace.wait_until(start_us + position_us):
                     return
+                not_before_us = start_us + position_us + pace.interval_us
                 yield from self._taken(start_us + position_us)
             if not self._loop or not number or not pace.running():
                 return
