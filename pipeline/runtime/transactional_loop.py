@@ -78,6 +78,7 @@ class TransactionalLoop:
         self._uncommitted: set[tuple[str, int]] = set()
         self._committed_at = 0.0
         self._timers_at = 0.0
+        self._behind = False
         self._lag = LagWatch(kafka, NAME, health)
         self._identity: LedgerIdentity
         self._consumer: Consumer
@@ -159,7 +160,7 @@ class TransactionalLoop:
             by_lane.setdefault(lane, [])
         for lane, batch in by_lane.items():
             self._apply(lane, batch)
-        self._emit(everything=bool(by_lane))
+        self._behind = not self._emit(everything=bool(by_lane) or self._behind)
 
     def _due_lanes(self) -> Sequence[int]:
         if not self._owned or time.monotonic() - self._timers_at < TIMERS_EVERY_S:
@@ -257,8 +258,9 @@ class TransactionalLoop:
             starts.append(TopicPartition(topic, lane, offset))
         self._offsets.setdefault((self._store.sources[0], lane), starts[0].offset)
         self._owned[lane] = state
-        # What the last owner applied and did not emit.
+        # What the last owner applied and did not emit is emitted now.
         self._uncommitted.add((self._store.sources[0], lane))
+        self._behind = True
         return starts
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
