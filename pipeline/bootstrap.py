@@ -1,7 +1,8 @@
 """Settings to wired, running processes: the only place that wires.
 
 Every process is made here from the same pieces: logs, health, the keyring, then what the agent needs and the loop that
-brings it to Kafka. Nothing else constructs a part of another package for production use.
+brings it to Kafka. Nothing else constructs a part of another package for production use. What only one process needs is
+imported by its own function: an agent that is started again is back sooner, and needs no library of another.
 """
 
 from __future__ import annotations
@@ -9,32 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
-from agents.settlement import settlement_store
 
-from agents.embedding import EmbeddingHandler
-from agents.fraud import FraudHandler
-from agents.fraud_outcomes import OutcomeHistory, settlements_reader
-from agents.risk_state import RiskState
-from pipeline.gallery.index import ExactIndex
-from pipeline.gallery.reader import GalleryReader
-from pipeline.gateway.app import GatewayDeps
-from pipeline.gateway.app import run as serve_gateway
 from pipeline.keys.derivation import derive
-from pipeline.keys.frames import KeyringFrameOpener
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.seals import AesGcmSeal
 from pipeline.keys.terminals import TerminalRegistry
 from pipeline.runtime import logs
-from pipeline.runtime.batch_loop import BatchLoop
 from pipeline.runtime.deadletters import DeadLetters
-from pipeline.runtime.faust_worker import FaustWorker
 from pipeline.runtime.health import Health, HealthServer
-from pipeline.runtime.transactional_loop import TransactionalLoop
 from pipeline.settings import Settings
-from pipeline.vision.engine import OnnxEngine
-from pipeline.vision.sessions import Execution
+
+if TYPE_CHECKING:
+    from pipeline.vision.engine import OnnxEngine
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +38,9 @@ def now_us() -> int:
 
 def open_engine(settings: Settings, *, models: Path | None = None) -> OnnxEngine:
     """The vision engine; raises `ModelError`. Says which device each model really got."""
+    from pipeline.vision.engine import OnnxEngine
+    from pipeline.vision.sessions import Execution
+
     vision = settings.vision
     execution = Execution(gpu=vision.gpu, threads=vision.threads, max_batch=vision.max_batch)
     engine = OnnxEngine.open(models or vision.models, execution, pad=vision.pad)
@@ -63,6 +56,12 @@ def dead_letters(keyring: Keyring, agent: str) -> DeadLetters:
 
 def run_embedding(settings: Settings, health: Health) -> int:
     """Frames in, recognitions and hints out; raises `ModelError`, `SettingsError`, `KafkaUnavailable`."""
+    from agents.embedding import EmbeddingHandler
+    from pipeline.gallery.index import ExactIndex
+    from pipeline.gallery.reader import GalleryReader
+    from pipeline.keys.frames import KeyringFrameOpener
+    from pipeline.runtime.batch_loop import BatchLoop
+
     keyring = Keyring.open(settings.keys.directory)
     vision = settings.vision
     engine = open_engine(settings)
@@ -93,6 +92,11 @@ def run_embedding(settings: Settings, health: Health) -> int:
 
 def run_fraud(settings: Settings, health: Health) -> int:
     """Recognitions in, verdicts out; Redis that is down at the start is no reason not to start."""
+    from agents.fraud import FraudHandler
+    from agents.fraud_outcomes import OutcomeHistory, settlements_reader
+    from agents.risk_state import RiskState
+    from pipeline.runtime.faust_worker import FaustWorker
+
     keyring = Keyring.open(settings.keys.directory)
     state = RiskState(
         settings.redis.url,
@@ -117,6 +121,9 @@ def run_fraud(settings: Settings, health: Health) -> int:
 
 def run_settlement(settings: Settings, health: Health) -> int:
     """Commands and verdicts in, settlements out exactly once; raises `LedgerError`, `KafkaUnavailable`."""
+    from agents.settlement import settlement_store
+    from pipeline.runtime.transactional_loop import TransactionalLoop
+
     keyring = Keyring.open(settings.keys.directory)
     store = settlement_store(settings.ledger, keyring, dead_letters(keyring, "settlement"))
     try:
@@ -147,6 +154,9 @@ def run_agent(name: str, settings: Settings) -> int:
 
 def run_gateway(settings: Settings) -> int:
     """Serves the HTTP API until it is told to end; returns the exit code."""
+    from pipeline.gateway.app import GatewayDeps
+    from pipeline.gateway.app import run as serve_gateway
+
     logs.configure(settings.log, "gateway")
     return serve_gateway(
         GatewayDeps(

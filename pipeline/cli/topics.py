@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from pipeline.cli import console
 from pipeline.cli.console import JsonFlag
+
+if TYPE_CHECKING:
+    from pipeline.runtime.admin import Change
 
 app = typer.Typer(help="Topics as code: plan, apply, check, and the AsyncAPI document.", no_args_is_help=True)
 
@@ -47,11 +52,7 @@ def asyncapi() -> None:
     sys.stdout.buffer.write(render())
 
 
-def _finish(changes: object, *, json: bool, applied: bool, ok: bool = True) -> None:
-    from pipeline.runtime.admin import Change
-
-    assert isinstance(changes, list)
-    rows: list[Change] = changes
+def _finish(rows: Sequence[Change], *, json: bool, applied: bool, ok: bool = True) -> None:
     result = {
         "created": [c.topic for c in rows if c.kind == "create"],
         "changed": [f"{c.topic}: {c.detail}" for c in rows if c.kind == "change"],
