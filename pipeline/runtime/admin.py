@@ -27,6 +27,8 @@ from pipeline.settings import Kafka
 from pipeline.topics import Topic, topics
 
 TIMEOUT_S = 10.0
+# librdkafka's own answer, also that nobody answered, comes at TIMEOUT_S: never give up on the future just before it.
+ANSWER_S = TIMEOUT_S + 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,10 @@ def apply(kafka: Kafka, *, replication: int = -1) -> list[Change]:
     try:
         if new:
             for future in client.create_topics(new, operation_timeout=TIMEOUT_S).values():
-                future.result(TIMEOUT_S)
+                future.result(ANSWER_S)
         if altered:
             for future in client.incremental_alter_configs(altered).values():
-                future.result(TIMEOUT_S)
+                future.result(ANSWER_S)
     except KafkaException as error:
         raise _unavailable(kafka, "applying the topics", error) from None
     return changes
@@ -86,12 +88,12 @@ def identity(kafka: Kafka, names: Sequence[str]) -> KafkaIdentity:
     """The cluster's id and the ids of `names`; raises `KafkaUnavailable` naming a topic that does not exist."""
     client = _client(kafka)
     try:
-        cluster = client.describe_cluster(request_timeout=TIMEOUT_S).result(TIMEOUT_S)
+        cluster = client.describe_cluster(request_timeout=TIMEOUT_S).result(ANSWER_S)
         described = client.describe_topics(TopicCollection(list(names)), request_timeout=TIMEOUT_S)
         ids = {}
         for name, future in described.items():
             try:
-                ids[name] = str(future.result(TIMEOUT_S).topic_id)
+                ids[name] = str(future.result(ANSWER_S).topic_id)
             except KafkaException as error:
                 raise KafkaUnavailable(
                     f"looking for the topic {name} at {kafka.bootstrap}: {error.args[0].str()};"
@@ -124,7 +126,7 @@ def _configs(client: AdminClient, kafka: Kafka, present: Sequence[Topic]) -> Map
     try:
         futures = client.describe_configs(resources, request_timeout=TIMEOUT_S)
         return {
-            resource.name: {name: str(entry.value) for name, entry in future.result(TIMEOUT_S).items()}
+            resource.name: {name: str(entry.value) for name, entry in future.result(ANSWER_S).items()}
             for resource, future in futures.items()
         }
     except KafkaException as error:

@@ -112,6 +112,7 @@ def test_the_gallery_follows_the_topic(place: Place) -> None:
     (match,) = reader.search(one[None])
     assert match is not None
     assert match.template_id == second
+    assert reader.refused == {}, "a tombstone is no damaged record"
 
 
 def test_enrolling_again_writes_the_same_templates(place: Place) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.gallery import index as index_module
 from pipeline.gallery.index import ExactIndex
-from pipeline.ports import Vector
+from pipeline.ports import Match, Vector
 
 
 def unit(rng: np.random.Generator, *shape: int) -> Vector:
@@ -41,8 +43,8 @@ def agree(index: ExactIndex, gallery: dict[str, tuple[str, Vector]], probes: Vec
         payer, similarity, runner_up = oracle(gallery, probe)
         assert match is not None
         assert (match.payer_id, gallery[match.template_id][0]) == (payer, payer)
-        assert match.similarity == pytest.approx(similarity, abs=1e-6)
-        assert match.runner_up == pytest.approx(runner_up, abs=1e-6)
+        assert match.similarity == pytest.approx(similarity, abs=1e-12)
+        assert match.runner_up == pytest.approx(runner_up, abs=1e-12)
 
 
 STEPS = st.lists(
@@ -94,6 +96,10 @@ def test_memory_follows_what_is_enrolled() -> None:
         index.put("same", "payer", unit(rng, 8))
         index.put(f"t{i}", f"p{i}", unit(rng, 8))
         index.remove(f"t{i}")
+    for i in range(5000):
+        index.put(f"t{i}", f"p{i}", unit(rng, 8))
+    for i in range(5000):
+        index.remove(f"t{i}")
     assert index.size == 1
     assert len(index._matrix) <= 512
     assert len(index._payers) <= 512
@@ -139,7 +145,7 @@ def test_a_result_does_not_depend_on_its_batch() -> None:
 
 @pytest.mark.parametrize(
     "vector",
-    [np.zeros(4), np.ones(4), np.array([np.nan, 0, 0, 1]), np.array([np.inf, 0, 0, 0]), np.ones(3), np.ones((1, 4))],
+    [np.zeros(4), np.ones(4), np.array([np.nan, 0, 0, 1]), np.array([np.inf, 0, 0, 0]), np.eye(3)[0], np.eye(4)[:1]],
 )
 def test_what_is_no_embedding_is_not_put(vector: Vector) -> None:
     """A zero, unnormalised, infinite or misshapen vector raises and changes nothing."""
@@ -163,6 +169,31 @@ def test_removed_embeddings_are_wiped() -> None:
     index.put("t", "p", vector)
     index.remove("t")
     assert not (index._matrix == vector).all(axis=1).any()
+
+
+@pytest.mark.parametrize("change", ["replace", "remove", "remove and add"])
+def test_a_search_sees_the_gallery_of_one_moment(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """What happens to a template after a search has begun does not reach that search, and reaches the next one."""
+    rng = np.random.default_rng(4)
+    index, (old, new) = ExactIndex(8), unit(rng, 2, 8)
+    index.put("t", "payer", old)
+    search = index_module._search
+
+    def interrupted(*arguments: Any) -> list[Match | None]:
+        monkeypatch.setattr(index_module, "_search", search)
+        if change != "replace":
+            index.remove("t")
+        if change != "remove":
+            index.put("t", "another", new)
+        return search(*arguments)
+
+    monkeypatch.setattr(index_module, "_search", interrupted)
+    (match,) = index.search(old[None])
+    assert match is not None
+    assert (match.payer_id, match.runner_up) == ("payer", -1.0)
+    assert match.similarity == pytest.approx(1.0)
+    (after,) = index.search(new[None])
+    assert (after and after.payer_id) == (None if change == "remove" else "another")
 
 
 def test_searches_run_while_the_gallery_changes() -> None:
