@@ -47,6 +47,7 @@ class Supervised:
         self.grace_s = grace_s
         self._process: subprocess.Popen[bytes] | None = None
         self._log_offset = 0
+        self._owner = 0
         self._reaped = True
         self._lock = threading.RLock()
 
@@ -69,7 +70,7 @@ class Supervised:
                     process.kill()
                     process.wait()
                     raise
-                self._process, self._reaped = process, False
+                self._process, self._owner, self._reaped = process, os.getpid(), False
                 with contextlib.suppress(BrokenPipeError):
                     os.write(let_go, b"\n")
             finally:
@@ -102,8 +103,10 @@ class Supervised:
 
     @property
     def alive(self) -> bool:
-        """Whether the child runs (a stopped, paused child does)."""
-        return self._process is not None and self.returncode is None
+        """Whether the child runs (a paused one does). A forked copy of this process has no child: it is never true
+        there.
+        """
+        return self._process is not None and self._owner == os.getpid() and self.returncode is None
 
     @property
     def returncode(self) -> int | None:
@@ -111,7 +114,7 @@ class Supervised:
         first start.
         """
         with self._lock:
-            if self._process is None:
+            if self._process is None or self._owner != os.getpid():
                 return None
             if self._process.poll() is not None and not self._reaped:
                 self._reaped = True
@@ -123,7 +126,7 @@ class Supervised:
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Waits until the child has ended and returns its code, or None when `timeout_s` passed first."""
-        if self._process is not None:
+        if self._process is not None and self._owner == os.getpid():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout_s)
         return self.returncode

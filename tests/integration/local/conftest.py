@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +18,9 @@ from pipeline.local.pins import Jar, read_pins
 class Mirror:
     """A repository of the pinned jars on this machine. `faults` names what goes wrong for a jar, by its file name.
 
-    `cut`: half of the bytes, then the connection ends. `cut once`: so for the first request only. `wrong`: other bytes
-    of the same number. `longer`: more bytes than pinned. `missing`: 404. `stall`: half of the bytes, then nothing until
-    `go_on` is set.
+    `cut`: half of the bytes, then the connection ends. `cut once`: so for the first request only. `cut untold`: so,
+    with no length announced. `wrong`: other bytes of the same number. `longer`: more bytes than pinned. `endless`:
+    bytes without end. `missing`: 404. `stall`: half of the bytes, then nothing until `go_on` is set.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -53,6 +54,13 @@ class Mirror:
         if fault == "longer":
             content += b"more"
         request.send_response(200)
+        if fault in ("endless", "cut untold"):
+            request.end_headers()
+            with contextlib.suppress(OSError):
+                request.wfile.write(content[: len(content) // 2])
+                while fault == "endless":
+                    request.wfile.write(content)
+            return
         request.send_header("Content-Length", str(len(content)))
         request.end_headers()
         if fault == "cut" or (fault == "cut once" and self.asked[name] == 1):

@@ -103,6 +103,8 @@ def test_a_download_that_is_cut_off_once_is_begun_again(mirror: Mirror, pins: li
     ("fault", "sentence", "requests"),
     [
         ("cut", "was cut off 3 times", 3),
+        ("cut untold", "was cut off 3 times", 3),
+        ("endless", "has other bytes than kafka.lock pins; nothing was kept", 1),
         ("wrong", "has other bytes than kafka.lock pins; nothing was kept", 1),
         ("longer", "has other bytes than kafka.lock pins; nothing was kept", 1),
         ("missing", "The repository answered 404", 1),

@@ -25,25 +25,26 @@ folder = Path(sys.argv[1])
 children = [
     Supervised("polite", ["sleep", "300"], None, folder / "polite.log"),
     Supervised("stubborn", [sys.executable, "-c", sys.argv[2]], None, folder / "stubborn.log", grace_s=0.5),
-    Supervised("paused", ["sleep", "300"], None, folder / "paused.log"),
+    Supervised("paused", [sys.executable, "-c", sys.argv[3]], None, folder / "paused.log", grace_s=60),
     Supervised("family", ["/bin/sh", "-c", "sleep 300 & echo $!; wait"], None, folder / "family.log"),
 ]
 for child in children:
     thread = threading.Thread(target=child.start)  # the thread that started a child ends at once
     thread.start()
     thread.join()
+family = children[3]
+family.wait_until(lambda: all(child.log_lines() for child in children[1:]), 20)
 children[2].pause()
-family, stubborn = children[3], children[1]
-family.wait_until(lambda: bool(family.log_lines()) and bool(stubborn.log_lines()), 20)
 pids = [child.pid for child in children] + [int(family.log_lines()[0]), guard._guards._current.process.pid]
-if "fork" in sys.argv[3:] and os.fork() == 0:
+if "fork" in sys.argv[4:] and os.fork() == 0:
     print(json.dumps({"pids": pids, "copy": os.getpid()}), flush=True)
     signal.pause()
-elif "fork" not in sys.argv[3:]:
+elif "fork" not in sys.argv[4:]:
     print(json.dumps({"pids": pids}), flush=True)
-if "leave" not in sys.argv[3:]:
+if "leave" not in sys.argv[4:]:
     signal.pause()
 """
+_HANDLING = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('up', flush=True); time.sleep(300)"
 _STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(300)"
 )
@@ -106,7 +107,7 @@ def test_children_end_when_a_signal_ends_their_parent(
     tmp_path: Path, root: Path, parents: list[Parent], number: int
 ) -> None:
     """A polite child, one that ignores SIGTERM, a paused one, a child's child, and the guard itself."""
-    parents.append(Parent(root, _CHILDREN, str(tmp_path), _STUBBORN))
+    parents.append(Parent(root, _CHILDREN, str(tmp_path), _STUBBORN, _HANDLING))
     pids = parents[0].told()["pids"]
     assert all(is_running(pid) for pid in pids)
     os.kill(parents[0].process.pid, number)
@@ -118,7 +119,7 @@ def test_children_end_when_their_parent_returns_without_stopping_them(
     tmp_path: Path, root: Path, parents: list[Parent]
 ) -> None:
     """A forgotten `stop` leaves nothing behind."""
-    parents.append(Parent(root, _CHILDREN, str(tmp_path), _STUBBORN, "leave"))
+    parents.append(Parent(root, _CHILDREN, str(tmp_path), _STUBBORN, _HANDLING, "leave"))
     pids = parents[0].told()["pids"]
     parents[0].process.wait(10)
     ended(pids)
@@ -128,7 +129,7 @@ def test_children_end_although_a_forked_copy_of_their_parent_lives(
     tmp_path: Path, root: Path, parents: list[Parent]
 ) -> None:
     """The copy holds the guard's pipe open, so its end alone would say nothing."""
-    parents.append(Parent(root, _CHILDREN, str(tmp_path), _STUBBORN, "fork"))
+    parents.append(Parent(root, _CHILDREN, str(tmp_path), _STUBBORN, _HANDLING, "fork"))
     said = parents[0].told()
     try:
         os.kill(parents[0].process.pid, signal.SIGKILL)
@@ -168,6 +169,7 @@ def test_kafka_and_redis_end_when_their_parent_is_killed(
     parents[0].process.wait(10)
     ended(pids)
     assert not commands_with(str(tmp_path))
+    assert (tmp_path / "kafka" / "data" / ".kafka_cleanshutdown").exists(), "the guard asks before it kills"
     parents.append(Parent(root, _STACK, str(tmp_path)))
     assert all(is_running(pid) for pid in parents[1].told()["pids"])
 

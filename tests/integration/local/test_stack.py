@@ -139,6 +139,7 @@ def test_a_paused_server_answers_again_after_it_goes_on(own_stack: LocalStack) -
     own_stack.kafka.pause()
     own_stack.kafka.stop()
     assert not own_stack.kafka.alive
+    assert (own_stack.data_dir / "kafka" / "data" / ".kafka_cleanshutdown").exists()
 
 
 def test_two_stacks_run_side_by_side(stack: LocalStack, own_stack: LocalStack) -> None:
@@ -229,13 +230,29 @@ def test_a_restart_waits_for_its_own_port(tmp_path: Path) -> None:
     """Clients know the address, so a restart does not move; while the port is taken it tries, then says so."""
     with LocalStack(tmp_path, kafka=False) as half:
         half.redis.kill()
+        began = time.monotonic()
         with (
             socket.create_server(("127.0.0.1", half.redis.ports[0])),
             pytest.raises(RedisUnavailable, match=r"[Aa]ddress already in use"),
         ):
             half.redis.start()
+        assert time.monotonic() - began < 25, "a port that answers nothing must not delay seeing that the process ended"
         half.redis.start()
         assert half.redis.alive
+
+
+def test_an_interrupted_start_of_one_server_leaves_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while a test or the demo starts a server again."""
+    with LocalStack(tmp_path, kafka=False) as half:
+        half.redis.kill()
+
+        def interrupted() -> bool:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(half.redis, "_healthy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            half.redis.start()
+        assert not half.redis.alive
 
 
 def test_a_stranger_on_the_port_is_not_mistaken_for_our_server(stack: LocalStack, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +21,14 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", flush=True)
 while True:
     time.sleep(60)
+"""
+
+POLITE = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+print("ready", flush=True)
+while True:
+    signal.pause()
 """
 
 
@@ -63,13 +72,14 @@ def test_stop_asks_first_and_kills_after_the_grace(tmp_path: Path) -> None:
     assert stubborn.stop(grace_s=0.2) == -signal.SIGKILL
 
 
-def test_a_paused_child_can_be_stopped(tmp_path: Path) -> None:
-    """A stopped process does not see SIGTERM until it goes on: `stop` lets it."""
-    run = child(tmp_path, "sleep", "60")
+def test_a_paused_child_is_stopped_cleanly(tmp_path: Path) -> None:
+    """A paused process cannot handle SIGTERM until it goes on: `stop` lets it."""
+    run = child(tmp_path, sys.executable, "-c", POLITE)
     run.start()
+    wait_until(lambda: "ready" in run.log_lines(), 10, "the child that handles SIGTERM")
     run.pause()
     assert run.alive
-    assert run.stop() == -signal.SIGTERM
+    assert run.stop() == 7
 
 
 def test_a_restart_is_a_new_process_with_its_own_part_of_the_log(tmp_path: Path) -> None:
@@ -116,6 +126,27 @@ def test_what_a_child_leaves_in_its_group_ends_with_it(tmp_path: Path) -> None:
     run.wait(10)
     (grandchild,) = map(int, run.log_lines())
     wait_until(lambda: not is_running(grandchild), 10, "the grandchild's end")
+
+
+def test_a_forked_copy_cannot_end_its_parents_child(tmp_path: Path, root: Path) -> None:
+    """`stop` and `alive` in the copy touch nothing: the child is its parent's."""
+    program = """
+import os, sys
+from pathlib import Path
+from pipeline.local import Supervised
+child = Supervised("child", ["sleep", "60"], None, Path(sys.argv[1]))
+child.start()
+copy = os.fork()
+if copy == 0:
+    child.stop()
+    os._exit(9 if child.alive else 0)
+_, status = os.waitpid(copy, 0)
+print(os.waitstatus_to_exitcode(status), child.alive)
+child.stop()
+"""
+    call = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "log")]
+    done = subprocess.run(call, cwd=root, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "0 True\n"
 
 
 def test_the_guard_ends_when_it_watches_nobody(tmp_path: Path) -> None:
