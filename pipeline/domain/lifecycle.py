@@ -198,15 +198,15 @@ def _judged(intent: Intent, verdict: Judgement, now_us: int) -> Decision:
     if verdict.terms != intent.terms:
         # Nobody agreed to these terms, so nobody is bound; the verdict is kept as evidence of the refusal.
         return _end(replace(intent, bound=verdict), _DECLINED, ("terms_mismatch",), now_us)
+    if verdict.decision == "approve":
+        return _authorise(intent, "face", verdict, None)
     bound = replace(intent, bound=verdict, held=None)
     if verdict.decision == "decline":
         return _end(bound, _DECLINED, verdict.reasons or ("declined",), now_us)
-    if verdict.decision == "approve":
-        return _authorise(bound, "face")
     if not verdict.methods:
         return _end(bound, _DECLINED, ("no_method",), now_us)
     if intent.held is not None and _fits(intent.held, verdict):
-        return _authorise(replace(bound, confirmation_sha256=intent.held.confirmation_sha256), "face_pin")
+        return _authorise(intent, "face_pin", verdict, intent.held.confirmation_sha256)
     return Decision(replace(bound, state=_AWAITING))
 
 
@@ -231,7 +231,7 @@ def _confirmed(intent: Intent, confirmation: Confirmation) -> Decision:
         return Decision(intent, note="confirmation_repeated")
     if intent.bound is None or not _fits(confirmation, intent.bound):
         return Decision(intent, note="confirmation_mismatch")
-    return _authorise(replace(intent, confirmation_sha256=confirmation.confirmation_sha256), "face_pin")
+    return _authorise(intent, "face_pin", intent.bound, confirmation.confirmation_sha256)
 
 
 def _cancelled(intent: Intent, reason: str, too_late: str, now_us: int) -> Decision:
@@ -257,8 +257,11 @@ def _fits(confirmation: Confirmation, verdict: Judgement) -> bool:
     )
 
 
-def _authorise(intent: Intent, method: Method) -> Decision:
-    return Decision(replace(intent, state=_AUTHORISING, method=method, held=None), (Effect.POST,))
+def _authorise(intent: Intent, method: Method, bound: Judgement, confirmation_sha256: str | None) -> Decision:
+    asking = replace(
+        intent, state=_AUTHORISING, method=method, bound=bound, confirmation_sha256=confirmation_sha256, held=None
+    )
+    return Decision(asking, (Effect.POST,))
 
 
 def _ended(intent: Intent, happened: Input) -> Decision:

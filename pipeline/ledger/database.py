@@ -25,6 +25,15 @@ from pipeline.ledger.tables import SCHEMA_VERSION, meta, metadata
 
 BUSY_TIMEOUT_S = 5.0
 
+_WRITING = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    # Random ids touch an index page per row: keep those in memory (64 MiB) and copy them back after 32 MiB of log.
+    "PRAGMA cache_size=-65536",
+    "PRAGMA wal_autocheckpoint=8000",
+)
+_READING = ("PRAGMA query_only=ON",)
+
 
 class InstanceLock:
     """Exclusive use of one SQLite file, until `release` or the end of the process."""
@@ -133,7 +142,7 @@ def _engine(address: URL, path: Path | None, *, writing: bool) -> Engine:
         )  # fmt: skip
 
     engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool, hide_parameters=True)
-    _configure(engine, ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL") if writing else ("PRAGMA query_only=ON",))
+    _configure(engine, _WRITING if writing else _READING)
     _begin_with(engine, "BEGIN IMMEDIATE" if writing else "BEGIN")
     return engine
 

@@ -7,6 +7,7 @@ same bytes whenever they are built.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Literal, cast
 
 from pipeline.domain.intents import Intent, RefundDecision, State
@@ -16,6 +17,7 @@ from schemas.ids import derived_id
 ReceiptSigner = Callable[[Mapping[str, str | int | None]], str]
 
 
+@lru_cache(maxsize=4096)
 def settlement_id(intent_id: str) -> str:
     """The id of the transfer that settles an intent."""
     return derived_id(intent_id, "settlement")
