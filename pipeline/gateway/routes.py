@@ -46,23 +46,23 @@ class Routes:
         admitted = Depends(self.admit)
 
         @router.post("/v1/intents")
-        async def open_intent(body: OpenBody, key: IdempotencyKey, terminal: Annotated[Terminal, admitted]) -> Response:
+        async def open_intent(body: OpenBody, key: IdempotencyKey, terminal: Terminal = admitted) -> Response:
             opening, created = await self.gateway.intents.open(terminal, key, body)
             return json_response(answers.opened(opening), 201 if created else 200)
 
         @router.post("/v1/intents/{intent_id}/confirm")
-        async def confirm(intent_id: str, body: ConfirmBody, terminal: Annotated[Terminal, admitted]) -> Response:
+        async def confirm(intent_id: str, body: ConfirmBody, terminal: Terminal = admitted) -> Response:
             record = await self.gateway.intents.confirm(terminal, intent_id, body)
             return json_response({"intent_id": intent_id, "state": record.state, "version": record.version}, 202)
 
         @router.post("/v1/intents/{intent_id}/cancel")
-        async def cancel(intent_id: str, body: CancelBody, terminal: Annotated[Terminal, admitted]) -> Response:
+        async def cancel(intent_id: str, body: CancelBody, terminal: Terminal = admitted) -> Response:
             record = await self.gateway.intents.cancel(terminal, intent_id, body)
             return json_response({"intent_id": intent_id, "state": record.state, "version": record.version}, 202)
 
         @router.post("/v1/intents/{intent_id}/refunds")
         async def refund(
-            intent_id: str, body: RefundBody, key: IdempotencyKey, terminal: Annotated[Terminal, admitted]
+            intent_id: str, body: RefundBody, key: IdempotencyKey, terminal: Terminal = admitted
         ) -> Response:
             refund_id = await self.gateway.intents.refund(terminal, intent_id, key, body)
             return json_response({"refund_id": refund_id}, 202)
@@ -74,7 +74,7 @@ class Routes:
         @router.get("/v1/intents/{intent_id}")
         async def look(
             intent_id: str,
-            terminal: Annotated[Terminal, admitted],
+            terminal: Terminal = admitted,
             wait_ms: WaitMs = 0,
             after_version: AfterVersion = None,
         ) -> Response:
@@ -88,7 +88,7 @@ class Routes:
         @router.get("/v1/intents/{intent_id}/events")
         async def events(
             intent_id: str,
-            terminal: Annotated[Terminal, admitted],
+            terminal: Terminal = admitted,
             last_event_id: Annotated[str, Header(alias="Last-Event-ID", max_length=64)] = "",
         ) -> Response:
             self.gateway.intents.record(terminal, intent_id)
@@ -97,7 +97,7 @@ class Routes:
             return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
         @router.get("/v1/lease")
-        async def lease(terminal: Annotated[Terminal, admitted], wait_ms: WaitMs = 0) -> Response:
+        async def lease(terminal: Terminal = admitted, wait_ms: WaitMs = 0) -> Response:
             with self.gateway.door.waiting(terminal):
                 opening = await self.gateway.intents.lease(terminal, wait_ms)
             if opening is None:
@@ -106,7 +106,7 @@ class Routes:
             return json_response({"terms": opening.terms, "trace": opening.trace, "camera_until_us": until_us})
 
         @router.get("/v1/terminals/self")
-        async def who_am_i(terminal: Annotated[Terminal, admitted]) -> Response:
+        async def who_am_i(terminal: Terminal = admitted) -> Response:
             return json_response(
                 {
                     "terminal_id": terminal.terminal_id,
