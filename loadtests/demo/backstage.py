@@ -6,7 +6,7 @@ gallery and the audit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -51,8 +51,8 @@ class Backstage(Protocol):
         """Creates the topics."""
         ...
 
-    def enrol(self, settings: Settings, payers: Sequence[Payer]) -> set[str]:
-        """Enrols everybody whose photograph is good enough, with their PIN; returns the ids of those who are."""
+    def enrol(self, settings: Settings, payers: Sequence[Payer]) -> Iterator[Payer]:
+        """Enrols everybody whose photograph is good enough, with their PIN; yields each once Kafka has confirmed."""
         ...
 
     def history(self, settings: Settings, outages_us: Sequence[tuple[int, int]]) -> History:

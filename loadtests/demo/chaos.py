@@ -14,13 +14,16 @@ EVERY_S = 45.0
 CALM_S = 12.0
 """Nothing is killed in the last seconds, so that its recovery can be seen."""
 
+BROKER = "kafka"
+"""The strike that kills the broker; it is started again on the same port and data."""
+
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """`at_s` seconds after the first visit, `agent` is killed."""
+    """`at_s` seconds after the first visit, `target` (an agent, or `BROKER`) is killed."""
 
     at_s: float
-    agent: str
+    target: str
 
 
 def plan(agents: Sequence[str], seconds: float, seed: int) -> list[Strike]:

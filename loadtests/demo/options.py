@@ -20,7 +20,7 @@ class Options:
     chaos: bool = True
     keep: Path | None = None
     seed: int = 1
-    payers: int = 96
+    payers: int = 62
     strangers: int = 24
     rate_fps: float = 6.0
 

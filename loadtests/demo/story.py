@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ from pipeline.local import LocalStack
 from pipeline.ports import Clock
 
 READY_S = 90.0
+ERRORS_SHOWN = 5
+HOLDS_MONEY_UP = frozenset({"settlement", chaos.BROKER})
+"""While one of these is away no outcome can follow its deadline in time: the audit grants 30 s from its return."""
 OUTPUTS: Mapping[str, str] = {"embedding": "recognitions", "fraud": "verdicts", "settlement": "settlements"}
 
 
@@ -64,7 +68,8 @@ class Story:
     def ok(self) -> bool:
         """Whether the demo shows what it must."""
         figures = self.figures
-        return not (self.broken or figures.wrong_payer or figures.duplicates or figures.lost)
+        nothing = not figures.outcomes.get("settled", 0)
+        return not (nothing or self.broken or figures.wrong_payer or figures.duplicates or figures.lost)
 
 
 def folder_of(options: Options) -> Path:
@@ -78,8 +83,16 @@ def folder_of(options: Options) -> Path:
     return folder
 
 
-def tell(options: Options, backstage: Backstage, folder: Path, console: Console, clock: Clock) -> Story:
-    """Runs the demo in `folder`. Raises `FacepayError`."""
+def tell(
+    options: Options,
+    backstage: Backstage,
+    folder: Path,
+    console: Console,
+    clock: Clock,
+    *,
+    strikes: Sequence[chaos.Strike] | None = None,
+) -> Story:
+    """Runs the demo in `folder`. Raises `FacepayError`. `strikes` None: those that the options' seed draws."""
     began = time.monotonic()
     people = load_people(options.people)
     players = cast(people, backstage.new_ids(options.payers), strangers=options.strangers, seed=options.seed)
@@ -101,10 +114,14 @@ def tell(options: Options, backstage: Backstage, folder: Path, console: Console,
             running.wait_ready(READY_S)
             startup_s = time.monotonic() - began
             console.print(f"Everything is ready after {startup_s:.1f} s.", highlight=False)
-            served = _serve(options, players, here, running, telling, console, clock)
+            if strikes is None:
+                strikes = chaos.plan(world.AGENTS, options.seconds, options.seed) if options.chaos else []
+            served = _serve(
+                options, players, here, running, _Striker(strikes, stack, running, telling, clock), console, clock
+            )
         visits = served.journal.visits
         away = [Disturbance(o.name, o.down_at_us, o.ready_at_us or clock()) for o in running.outages]
-        outages_us = [(o.down_at_us, o.ready_at_us or clock()) for o in running.outages if o.name == "settlement"]
+        outages_us = [(o.down_at_us, o.ready_at_us or clock()) for o in running.outages if o.name in HOLDS_MONEY_UP]
         history = backstage.history(here.settings, outages_us)
         disturbances = [_until_output(each, history) for each in away]
         findings = backstage.examine(history)
@@ -172,6 +189,49 @@ class _Telling:
             self.screen.announce(text, style)
 
 
+class _Striker:
+    """Kills what it was told to kill, when it was told to, and says so on the screen."""
+
+    def __init__(
+        self, strikes: Sequence[chaos.Strike], stack: LocalStack, running: Processes, telling: _Telling, clock: Clock
+    ) -> None:
+        self._clock = clock
+        self._strikes = strikes
+        self._stack = stack
+        self._running = running
+        self._telling = telling
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="chaos", daemon=True)
+
+    def start(self, screen: Screen) -> None:
+        """The clock of the strikes begins now."""
+        self._telling.screen = screen
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No strike after this; waits for one under way."""
+        self._over.set()
+        self._thread.join()
+        self._telling.screen = None
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        for each in self._strikes:
+            if self._over.wait(max(0.0, started + each.at_s - time.monotonic())):
+                return
+            if each.target == chaos.BROKER:
+                self._telling.say("CHAOS: the Kafka broker is killed now (SIGKILL); payments go on", "bold red")
+                outage = Outage(chaos.BROKER, self._clock(), "killed by the demo (SIGKILL)")
+                self._running.outages.append(outage)
+                self._stack.kafka.kill()
+                self._stack.kafka.start()
+                outage.ready_at_us = self._clock()
+                self._telling.say("the Kafka broker is back")
+            else:
+                self._telling.say(f"CHAOS: the {each.target} agent is killed now (SIGKILL); payments go on", "bold red")
+                self._running.kill(each.target)
+
+
 @dataclass(frozen=True, slots=True)
 class _Served:
     journal: traffic.Journal
@@ -186,7 +246,7 @@ def _serve(
     players: Cast,
     here: world.World,
     running: Processes,
-    telling: _Telling,
+    striker: _Striker,
     console: Console,
     clock: Clock,
 ) -> _Served:
@@ -194,24 +254,12 @@ def _serve(
     risk = here.settings.risk
     crowd = Crowd(players, seed=options.seed, step_up_minor=risk.step_up_minor, decline_minor=risk.decline_minor)
     journal = traffic.Journal()
-    strikes = chaos.plan(world.AGENTS, options.seconds, options.seed) if options.chaos else []
-    over = threading.Event()
-    started_at_us, started = clock(), time.monotonic()
-
-    def strike() -> None:
-        for each in strikes:
-            if over.wait(max(0.0, started + each.at_s - time.monotonic())):
-                return
-            telling.say(f"CHAOS: the {each.agent} agent is killed now (SIGKILL); payments go on", "bold red")
-            running.kill(each.agent)
-
+    started_at_us = clock()
     with (
         FrameSender(here.settings.kafka.bootstrap) as sender,
         Screen(console, journal, lambda: running.states) as screen,
     ):
-        telling.screen = screen
-        striker = threading.Thread(target=strike, name="chaos", daemon=True)
-        striker.start()
+        striker.start(screen)
         try:
             asyncio.run(
                 traffic.run(
@@ -226,10 +274,13 @@ def _serve(
                 )
             )
         finally:
-            over.set()
-            striker.join()
-            telling.screen = None
+            striker.stop()
         console.print(screen.summary(), highlight=False, soft_wrap=True)
+        errors = Counter(visit.error for visit in journal.visits if visit.error is not None)
+        for error, count in errors.most_common(ERRORS_SHOWN):
+            console.print(
+                f"{count} visits failed: {error}", style="yellow", highlight=False, markup=False, soft_wrap=True
+            )
     _wait_ended(journal, clock)
     return _Served(journal, sender.confirmed, sender.failed, started_at_us, clock())
 
