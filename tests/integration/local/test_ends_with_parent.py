@@ -44,7 +44,12 @@ elif "fork" not in sys.argv[4:]:
 if "leave" not in sys.argv[4:]:
     signal.pause()
 """
-_HANDLING = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('up', flush=True); time.sleep(300)"
+_HANDLING = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("up", flush=True)
+time.sleep(300)
+"""
 _STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(300)"
 )
