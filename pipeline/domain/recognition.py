@@ -167,7 +167,7 @@ def _matches(face: SeenFace, policy: Policy) -> bool:
 def _ballot(face: SeenFace, policy: Policy) -> Ballot | None:
     """The frame's vote, if it has one: similar enough, clearly ahead, and live where that is required."""
     candidate = face.candidate
-    if candidate is None or not _matches(face, policy) or not candidate.margin >= policy.margin:
+    if candidate is None or not _matches(face, policy) or candidate.margin < policy.margin:
         return None
     if policy.live_threshold is not None and not (face.live is not None and face.live >= policy.live_threshold):
         return None

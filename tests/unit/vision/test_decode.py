@@ -42,6 +42,8 @@ def png(image: Image) -> bytes:
 
 
 JPEG = jpeg()
+# Start-of-scan markers inside a comment: the file would decode, but markers are counted before anything is parsed.
+MANY_SCANS = b"\xff\xfe" + struct.pack(">H", 2 + 2 * (MAX_SCANS + 1)) + b"\xff\xda" * (MAX_SCANS + 1)
 CUT_IN_HALF = JPEG[: len(JPEG) // 2]
 
 
@@ -65,7 +67,7 @@ CUT_IN_HALF = JPEG[: len(JPEG) // 2]
         (with_header_size(0, 96), "image_too_small"),
         (with_header_size(1, 1), "image_too_small"),
         (jpeg(picture(31, 64)), "image_too_small"),
-        (JPEG[:-2] + b"\xff\xda" * (MAX_SCANS + 1) + JPEG[-2:], "jpeg_corrupt"),
+        (JPEG[:2] + MANY_SCANS + JPEG[2:], "jpeg_corrupt"),
         (jpeg(np.zeros((64, 64, 4), np.uint8), "CMYK"), "not_jpeg"),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
