@@ -30,8 +30,10 @@ VERDICT_TTL_MS = 3_600_000
 """A verdict is repeated as long as its intent can still be open: minutes. An hour leaves room for any outage."""
 
 STEP = """
-local stored = redis.call('GET', KEYS[2])
-if stored and ARGV[6] ~= 'replace' then return {'stored', stored} end
+if ARGV[6] == 'verdict' then
+  local stored = redis.call('GET', KEYS[2])
+  if stored then return {'stored', stored} end
+end
 local version = redis.call('HGET', KEYS[1], 'version') or '0'
 if version ~= ARGV[1] then return {'stale', ''} end
 redis.call('HSET', KEYS[1], 'version', tostring(tonumber(version) + 1), 'history', ARGV[2])
