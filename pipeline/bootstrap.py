@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 DAY_MS = 86_400_000
+MAX_FACES = 8
+"""Faces of one picture that are embedded, the largest first: a crowd behind the payer must not stall a lane."""
 
 
 def now_us() -> int:
@@ -43,7 +45,7 @@ def open_engine(settings: Settings, *, models: Path | None = None) -> OnnxEngine
 
     vision = settings.vision
     execution = Execution(gpu=vision.gpu, threads=vision.threads, max_batch=vision.max_batch)
-    engine = OnnxEngine.open(models or vision.models, execution, pad=vision.pad)
+    engine = OnnxEngine.open(models or vision.models, execution, pad=vision.pad, max_faces=MAX_FACES)
     for name, providers in engine.providers.items():
         log.info("model_loaded", model=name, providers=list(providers), gpu=vision.gpu)
     return engine
