@@ -49,16 +49,12 @@ def broker(kafka: str) -> Kafka:
     return settings
 
 
-def send(kafka: Kafka, *settlements: Settlement, **conf: str) -> None:
+def send(kafka: Kafka, *settlements: Settlement) -> None:
     """Settlements onto the topic, confirmed."""
-    producer = make_producer(kafka, **conf)
-    if conf:
-        producer.init_transactions(20)
-        producer.begin_transaction()
+    producer = make_producer(kafka)
     for one in settlements:
         producer.produce("settlements", encode(one), one.terminal_id.encode())
-    if not conf:
-        assert producer.flush(20) == 0
+    assert producer.flush(20) == 0
 
 
 def payer(name: str) -> Recognition:
