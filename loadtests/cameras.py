@@ -94,9 +94,8 @@ class Film:
     size_bytes: int = 0
     first_us: int | None = None
     eligible_us: int | None = None
-    picture: bytes | None = field(default=None, repr=False)
-    """The first frame of the scene that was filmed last: the JPEG as sent."""
-    picture_scene: Scene | None = None
+    pictures: dict[Scene, bytes] = field(default_factory=dict, repr=False)
+    """The first frame of each scene, in the order they were filmed: the JPEG as sent."""
 
 
 class Camera:
@@ -131,5 +130,4 @@ class Camera:
         film.first_us = film.first_us or captured_at_us
         if film.eligible_us is None and scene in {Scene.NEAR, Scene.CLOSE}:
             film.eligible_us = captured_at_us
-        if scene is not film.picture_scene:
-            film.picture, film.picture_scene = jpeg, scene
+        film.pictures.setdefault(scene, jpeg)

@@ -123,8 +123,11 @@ def encode_jpeg(pixels: Pixels, quality: int = JPEG_QUALITY) -> bytes:
     return encoded
 
 
-def thumbnail(pixels: Pixels, width_px: int, quality: int = 70) -> bytes:
-    """A small JPEG of a frame for a report."""
+def thumbnail(picture: bytes, width_px: int, quality: int = 70) -> bytes:
+    """A small JPEG of a picture file's bytes for a report; raises `OutsideError` when it is no picture."""
+    pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise OutsideError("making a thumbnail: the bytes are no picture that OpenCV can read")
     height_px = round(pixels.shape[0] * width_px / pixels.shape[1])
     small = cv2.resize(pixels, (width_px, height_px), interpolation=cv2.INTER_AREA)
     return encode_jpeg(np.asarray(small, np.uint8), quality)

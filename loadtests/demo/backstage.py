@@ -6,7 +6,7 @@ gallery and the audit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -51,7 +51,7 @@ class Backstage(Protocol):
         """Creates the topics."""
         ...
 
-    def enrol(self, settings: Settings, payers: Sequence[Payer]) -> Iterator[Payer]:
+    def enrol(self, settings: Settings, payers: Sequence[Payer]) -> Generator[Payer]:
         """Enrols everybody whose photograph is good enough, with their PIN; yields each once Kafka has confirmed."""
         ...
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,13 +16,15 @@ from rich.console import Console
 from loadtests.cameras import FrameSender
 from loadtests.demo import chaos, traffic, world
 from loadtests.demo.backstage import Backstage, Candidate
+from loadtests.demo.enrolling import Enrolling
 from loadtests.demo.live import Screen
 from loadtests.demo.options import Options
 from loadtests.demo.processes import Outage, Processes
+from loadtests.demo.striking import Striker, Telling
 from loadtests.demo.truth import Disturbance, Figures, measure
 from loadtests.people.cast import Cast, cast
 from loadtests.people.portraits import load_people
-from loadtests.people.visits import Crowd
+from loadtests.people.visits import Crowd, Limits
 from loadtests.terminal import VisitRecord
 from pipeline.audit.findings import Finding
 from pipeline.audit.history import History
@@ -32,6 +33,8 @@ from pipeline.local import LocalStack
 from pipeline.ports import Clock
 
 READY_S = 90.0
+ENROLLED_FIRST = 20
+"""How many payers must be enrolled before the first visit; the others join while payments go on."""
 ERRORS_SHOWN = 5
 HOLDS_MONEY_UP = frozenset({"settlement", chaos.BROKER})
 """While one of these is away no outcome can follow its deadline in time: the audit grants 30 s from its return."""
@@ -103,22 +106,23 @@ def tell(
     with LocalStack(folder, report=lambda line: console.print(line, highlight=False)) as stack:
         here = world.build(folder, stack.addresses, options.models, options.terminals)
         backstage.apply_topics(here.settings)
-        telling = _Telling(console)
-        with world.processes(here, clock, telling.say) as running:
-            enrolled = backstage.enrol(here.settings, players.payers)
-            players = Cast(tuple(p for p in players.payers if p.payer_id in enrolled), players.strangers)
-            if not players.payers:
-                raise OutsideError("enrolling the demo's payers: no photograph was good enough; pass other --people")
-            for line in notes(options, players, here):
-                console.print(line, highlight=False, soft_wrap=True)
+        telling = Telling(console)
+        with (
+            world.processes(here, clock, telling.say) as running,
+            Enrolling(backstage.enrol(here.settings, players.payers)) as enrolling,
+        ):
             running.wait_ready(READY_S)
+            if not enrolling.first(ENROLLED_FIRST, READY_S):
+                raise OutsideError("enrolling the demo's payers: no photograph was good enough; pass other --people")
             startup_s = time.monotonic() - began
             console.print(f"Everything is ready after {startup_s:.1f} s.", highlight=False)
+            for line in notes(options, players, here):
+                console.print(line, highlight=False, soft_wrap=True)
             if strikes is None:
                 strikes = chaos.plan(world.AGENTS, options.seconds, options.seed) if options.chaos else []
-            served = _serve(
-                options, players, here, running, _Striker(strikes, stack, running, telling, clock), console, clock
-            )
+            striker = Striker(strikes, stack, running, telling, clock)
+            served = _serve(options, players, here, running, enrolling, striker, console, clock)
+            players = Cast(tuple(enrolling.enrolled), players.strangers)
         visits = served.journal.visits
         away = [Disturbance(o.name, o.down_at_us, o.ready_at_us or clock()) for o in running.outages]
         outages_us = [(o.down_at_us, o.ready_at_us or clock()) for o in running.outages if o.name in HOLDS_MONEY_UP]
@@ -156,7 +160,7 @@ def remove(options: Options, folder: Path) -> None:
 def notes(options: Options, players: Cast, here: world.World) -> list[str]:
     """What must be said aloud about this demo."""
     risk = here.settings.risk
-    cast_line = f"{len(players.payers)} people are enrolled, {len(players.strangers)} strangers are not"
+    cast_line = f"{len(players.payers)} people enrol (some while others pay), {len(players.strangers)} strangers do not"
     money = (
         f"Amounts over {risk.step_up_minor / 100:.2f} ask for a PIN, over {risk.decline_minor / 100:.2f} are declined"
     )
@@ -175,63 +179,6 @@ def notes(options: Options, players: Cast, here: world.World) -> list[str]:
     return said
 
 
-class _Telling:
-    """Where announcements go: the screen once there is one, the console before."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self.screen: Screen | None = None
-
-    def say(self, text: str, style: str = "bold green") -> None:
-        if self.screen is None:
-            self._console.print(text, style=style, highlight=False, soft_wrap=True)
-        else:
-            self.screen.announce(text, style)
-
-
-class _Striker:
-    """Kills what it was told to kill, when it was told to, and says so on the screen."""
-
-    def __init__(
-        self, strikes: Sequence[chaos.Strike], stack: LocalStack, running: Processes, telling: _Telling, clock: Clock
-    ) -> None:
-        self._clock = clock
-        self._strikes = strikes
-        self._stack = stack
-        self._running = running
-        self._telling = telling
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="chaos", daemon=True)
-
-    def start(self, screen: Screen) -> None:
-        """The clock of the strikes begins now."""
-        self._telling.screen = screen
-        self._thread.start()
-
-    def stop(self) -> None:
-        """No strike after this; waits for one under way."""
-        self._over.set()
-        self._thread.join()
-        self._telling.screen = None
-
-    def _run(self) -> None:
-        started = time.monotonic()
-        for each in self._strikes:
-            if self._over.wait(max(0.0, started + each.at_s - time.monotonic())):
-                return
-            if each.target == chaos.BROKER:
-                self._telling.say("CHAOS: the Kafka broker is killed now (SIGKILL); payments go on", "bold red")
-                outage = Outage(chaos.BROKER, self._clock(), "killed by the demo (SIGKILL)")
-                self._running.outages.append(outage)
-                self._stack.kafka.kill()
-                self._stack.kafka.start()
-                outage.ready_at_us = self._clock()
-                self._telling.say("the Kafka broker is back")
-            else:
-                self._telling.say(f"CHAOS: the {each.target} agent is killed now (SIGKILL); payments go on", "bold red")
-                self._running.kill(each.target)
-
-
 @dataclass(frozen=True, slots=True)
 class _Served:
     journal: traffic.Journal
@@ -246,13 +193,21 @@ def _serve(
     players: Cast,
     here: world.World,
     running: Processes,
-    striker: _Striker,
+    enrolling: Enrolling,
+    striker: Striker,
     console: Console,
     clock: Clock,
 ) -> _Served:
     """Lets people pay, and strikes meanwhile."""
     risk = here.settings.risk
-    crowd = Crowd(players, seed=options.seed, step_up_minor=risk.step_up_minor, decline_minor=risk.decline_minor)
+    crowd = Crowd(players.strangers, seed=options.seed, limits=Limits(risk.step_up_minor, risk.decline_minor))
+    for payer in enrolling.then(crowd.join):
+        crowd.join(payer)
+
+    def check() -> None:
+        running.check()
+        enrolling.check()
+
     journal = traffic.Journal()
     started_at_us = clock()
     with (
@@ -270,7 +225,7 @@ def _serve(
                     clock,
                     seconds=options.seconds,
                     rate_fps=options.rate_fps,
-                    check=running.check,
+                    check=check,
                 )
             )
         finally:

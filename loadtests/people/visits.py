@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
 from loadtests.motion import Scene
-from loadtests.people.cast import Cast, Payer, Stranger
+from loadtests.people.cast import Payer, Stranger
+from pipeline.errors import UsageError
 
 
 class Kind(StrEnum):
@@ -82,19 +83,34 @@ class Visit:
         return self.amount_minor + 1 if self.kind is Kind.REFUND_TOO_MUCH else None
 
 
-class Crowd:
-    """Hands out visits: nobody stands before two terminals at once, and those who waited longest come first."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Amounts (minor units) above which a PIN is asked for, and above which a payment is declined."""
 
-    def __init__(self, cast: Cast, *, seed: int, step_up_minor: int, decline_minor: int) -> None:
-        self._payers = deque(cast.payers)
-        self._strangers = deque(cast.strangers)
+    step_up_minor: int
+    decline_minor: int
+
+
+class Crowd:
+    """Hands out visits: nobody stands before two terminals at once, and those who waited longest come first.
+
+    `next` and `leave` belong to one event loop; `join` may come from any thread.
+    """
+
+    def __init__(self, strangers: Sequence[Stranger], *, seed: int, limits: Limits) -> None:
+        self._payers: deque[Payer] = deque()
+        self._strangers = deque(strangers)
         self._draw = random.Random(seed)
-        self._draw.shuffle(self._payers)
-        self._step_up_minor = step_up_minor
-        self._decline_minor = decline_minor
+        self._limits = limits
+
+    def join(self, payer: Payer) -> None:
+        """Somebody was enrolled while others pay; they come last."""
+        self._payers.append(payer)
 
     def next(self) -> Visit:
         """The next person to step up; give them back with `leave`."""
+        if not self._payers:
+            raise UsageError("serving a visit: more terminals than people; pass more --people or fewer --terminals")
         kind = self._draw.choices(list(SHARES), list(SHARES.values()))[0]
         if kind in {Kind.STRANGER, Kind.WAITS_IN_VAIN} and not self._strangers:
             kind = Kind.PLAIN
@@ -123,9 +139,9 @@ class Crowd:
 
     def _amount(self, kind: Kind) -> int:
         ranges: Mapping[Kind, Callable[[], tuple[int, int]]] = {
-            Kind.LARGE: lambda: (self._step_up_minor + 1, self._step_up_minor * 2),
-            Kind.LARGE_MISTYPED: lambda: (self._step_up_minor + 1, self._step_up_minor * 2),
-            Kind.TOO_LARGE: lambda: (self._decline_minor + 1, self._decline_minor * 2),
+            Kind.LARGE: lambda: (self._limits.step_up_minor + 1, self._limits.step_up_minor * 2),
+            Kind.LARGE_MISTYPED: lambda: (self._limits.step_up_minor + 1, self._limits.step_up_minor * 2),
+            Kind.TOO_LARGE: lambda: (self._limits.decline_minor + 1, self._limits.decline_minor * 2),
         }
         low, high = ranges.get(kind, lambda: (300, 4_900))()
         return self._draw.randrange(low, high)

@@ -33,6 +33,7 @@ from pipeline.topics import COMMANDS, HINTS, RECOGNITIONS, SETTLEMENTS, VERDICTS
 from schemas.codec import decode, sha256_hex
 from schemas.events import (
     Cancel,
+    Command,
     Confirm,
     Event,
     Hint,
@@ -45,6 +46,8 @@ from schemas.events import (
 )
 
 E = TypeVar("E", bound=Event)
+
+COMMAND_TYPES: tuple[type[Command], ...] = (OpenIntent, Confirm, Cancel, Refund, NoteHint)
 
 SINCE_SLACK_US = 120_000_000
 """How much further back topics are read than intents are judged: Kafka's clock is not the gateway's."""
@@ -67,7 +70,7 @@ def load(
     recognitions = tuple(topics.records(RECOGNITIONS, Recognition))
     ledger = read_ledger(settings.ledger.url)
     verdicts = tuple(topics.records(VERDICTS, Verdict))
-    commands = tuple(topics.records(COMMANDS, OpenIntent, Confirm, Cancel, Refund, NoteHint))
+    commands: tuple[Record[Command], ...] = tuple(topics.records(COMMANDS, *COMMAND_TYPES))
     hints = tuple(topics.records(HINTS, Hint))
     return History(
         read_at_us=read_at_us,

@@ -85,7 +85,7 @@ def timelines(history: History) -> Mapping[str, Timeline]:
     return found
 
 
-def _take(line: Timeline, event: _Told, stored_at_us: int) -> None:  # noqa: C901 - one case per event
+def _take(line: Timeline, event: _Told, stored_at_us: int) -> None:
     match event:
         case OpenIntent():
             line.opened_at_us = line.opened_at_us or event.terms.opened_at_us

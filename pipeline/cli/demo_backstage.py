@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,28 +90,35 @@ class CommandLineBackstage:
         """See `Backstage`."""
         admin.apply(settings.kafka)
 
-    def enrol(self, settings: Settings, payers: Sequence[Payer]) -> set[str]:
+    def enrol(self, settings: Settings, payers: Sequence[Payer]) -> Generator[Payer]:
         """See `Backstage`."""
         if self._looking is None:
             raise OutsideError("enrolling the demo's payers: nobody has looked at their photographs")
+        # The picture is judged by what the agents' own engine saw in it.
         looked = self._looked(self._looking)
         ids = (candidate.payer_id for candidate in self._candidates)
         faces = {payer_id: _seen(image) for payer_id, image in zip(ids, looked.images, strict=True)}
-        keyring, producer = Keyring.open(settings.keys.directory), make_producer(settings.kafka, linger_ms=0)
+        keyring, producer = (
+            Keyring.open(settings.keys.directory),
+            make_producer(settings.kafka, linger_ms=0, log_level=3),
+        )
         vision = settings.vision
 
-        def one(payer: Payer) -> str | None:
+        def one(payer: Payer) -> Payer | None:
             picture = Picture(payer.label, faces[payer.payer_id])
             try:
                 vectors = usable_vectors([picture], min_face_px=vision.min_face_px, min_cosine=vision.match_threshold)
             except EnrolmentRefused:
                 return None
             enrol(producer, keyring, payer.payer_id, vectors, looked.model_sha256, payer.pin, now_us())
-            return payer.payer_id
+            return payer
 
         # Stretching a PIN takes a tenth of a second and releases the interpreter: all cores help.
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-            return {payer_id for payer_id in pool.map(one, payers) if payer_id is not None}
+        pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 2)
+        try:
+            yield from (payer for payer in pool.map(one, payers) if payer is not None)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def history(self, settings: Settings, outages_us: Sequence[tuple[int, int]]) -> History:
         """See `Backstage`."""

@@ -28,7 +28,8 @@ def make_producer(
         "linger.ms": 2,
         "delivery.timeout.ms": kafka.request_timeout_ms,
     }
-    settings.update({name.replace("_", "."): value for name, value in conf.items()})
+    # `log_level` is the one name that librdkafka itself spells with an underscore.
+    settings.update({n if n == "log_level" else n.replace("_", "."): value for n, value in conf.items()})
     return Producer(settings if error_cb is None else {**settings, "error_cb": error_cb})
 
 
