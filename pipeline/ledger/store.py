@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, extract, func, insert, select, update
+from sqlalchemy import Connection, bindparam, extract, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import metrics
@@ -27,7 +27,7 @@ from pipeline.ledger.lane_batch import DeadLetterOf, LaneBatch, Rules, Tally
 from pipeline.ledger.loading import lanes_with_due_timers, load_batch
 from pipeline.ledger.outcomes import ReceiptSigner
 from pipeline.ledger.records import Record, read_record
-from pipeline.ledger.tables import lanes, meta, offsets, outbox
+from pipeline.ledger.tables import LIVE_SQL, intents, lanes, meta, offsets, outbox
 from pipeline.ledger.writing import unpacked, write_batch, write_outbox
 from pipeline.ports import Clock, InMessage, KafkaIdentity, LaneState, LedgerIdentity, OutboxRow
 from pipeline.topics import COMMANDS, SETTLEMENTS, VERDICTS
@@ -35,6 +35,9 @@ from pipeline.topics import COMMANDS, SETTLEMENTS, VERDICTS
 AGENT = "settlement"
 DECIDED_AGAIN = 10
 """How often a batch may be overtaken by a deadline before its commit: each time something more has expired."""
+
+COUNTED_EVERY_US = 1_000_000
+"""How often the gauges of open intents are read from the database."""
 
 _LANE = select(lanes.c.owner_epoch, lanes.c.outbox_seq).where(lanes.c.lane == bindparam("lane")).with_for_update()
 _OFFSETS = select(offsets.c.topic, offsets.c.next_offset).where(offsets.c.lane == bindparam("lane"))
@@ -104,6 +107,7 @@ class SqlLaneStore:
         self._engine, self._lock = open_writing(url)
         self._clock = clock
         self._held: dict[int, _Held] = {}
+        self._counted_at_us = 0
         self._identity = self._read_identity()
 
     def close(self) -> None:
@@ -171,7 +175,11 @@ class SqlLaneStore:
     def due_lanes(self, lanes: Sequence[int]) -> Sequence[int]:
         """See `ports.LaneStore`."""
         with self._transaction("looking for due timers") as connection:
-            return lanes_with_due_timers(connection, lanes, self._now_us(connection))
+            now_us = self._now_us(connection)
+            if abs(now_us - self._counted_at_us) >= COUNTED_EVERY_US:
+                self._counted_at_us = now_us
+                _count_open(connection)
+            return lanes_with_due_timers(connection, lanes, now_us)
 
     def outbox_after(self, lane: int, seq: int, limit: int) -> Sequence[OutboxRow]:
         """See `ports.LaneStore`. Headers: those of the record, then ledger_id, incarnation, lane and outbox_seq."""
@@ -319,6 +327,14 @@ def _move_offsets(connection: Connection, lane: int, stored: Mapping[str, int], 
         ).rowcount
         if moved != 1:
             raise Fenced(f"applying records to lane {lane}: the offset of {topic} moved; this process must end")
+
+
+def _count_open(connection: Connection) -> None:
+    """Conservation: what the lanes counted as opened and not ended must be what is open."""
+    opened, ended = connection.execute(select(func.sum(lanes.c.opened), func.sum(lanes.c.ended))).one()
+    still_open = connection.execute(select(func.count()).select_from(intents).where(text(LIVE_SQL))).scalar_one()
+    metrics.OPEN_INTENTS.set(still_open)
+    metrics.CONSERVATION.set((opened or 0) - (ended or 0) - still_open)
 
 
 def _count(tally: Tally) -> None:

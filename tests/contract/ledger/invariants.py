@@ -12,16 +12,16 @@ from schemas.events import Settlement
 FINAL_OUTCOMES = {"settled", "declined", "expired", "cancelled"}
 
 
-def broken_invariants(url: str) -> list[str]:
+def broken_invariants(url: str, settlements: str = "settlements") -> list[str]:
     """Sentences about what is wrong; empty when all is well."""
     with LedgerReader(url) as ledger:
-        return [*_outcomes(ledger), *_books(ledger), *_outbox(ledger)]
+        return [*_outcomes(ledger, settlements), *_books(ledger), *_outbox(ledger)]
 
 
-def _outcomes(ledger: LedgerReader) -> list[str]:
+def _outcomes(ledger: LedgerReader, settlements: str) -> list[str]:
     finals: Counter[str] = Counter()
     for row in ledger.outbox():
-        if row.topic == "settlements":
+        if row.topic == settlements:
             event = decode(row.value, Settlement)
             finals[event.intent_id] += event.outcome in FINAL_OUTCOMES
     wrong = []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import metrics
 from pipeline.errors import LedgerError
 from pipeline.ledger import loading
 from tests.contract.ledger.invariants import broken_invariants
@@ -51,6 +52,18 @@ def test_a_mass_expiry_comes_in_bounded_transactions(world: World, monkeypatch: 
         rounds.append([event.outcome for event in world.apply()])
     assert rounds == [["expired"] * 4, ["expired"] * 4, ["expired"] * 2]
     assert broken_invariants(world.url) == []
+
+
+def test_the_gauges_show_open_intents_and_that_none_is_lost(world: World) -> None:
+    """Opened minus ended minus open is 0; an intent that vanished from the table shows at once."""
+    world.feed(opening("a"), opening("b", terminal_id="till-2"), verdict("a"))
+    world.store.due_lanes([world.lane])
+    assert (metrics.OPEN_INTENTS._value.get(), metrics.CONSERVATION._value.get()) == (1, 0)
+    with world.store._engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM intents WHERE state = 'open'")
+    world.clock.now_us += 1_000_000
+    world.store.due_lanes([world.lane])
+    assert (metrics.OPEN_INTENTS._value.get(), metrics.CONSERVATION._value.get()) == (0, 1)
 
 
 class Halting:
