@@ -17,21 +17,24 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[57][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+END = r"$(?!\n)"
+"""The end of the text: in Python `$` alone would let a trailing newline pass; this form means the same everywhere."""
+
+UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[57][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}" + END
 
 Uuid = Annotated[str, Meta(pattern=UUID_PATTERN, description="UUIDv7 (first ids) or UUIDv5 (derived ids), lower case")]
 Name = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$", description="an identifier given by an operator")
+    str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}" + END, description="an identifier given by an operator")
 ]
-Code = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$", description="a stable reason or hint code")]
-Trace = Annotated[str, Meta(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$", description="W3C traceparent")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256, lower-case hexadecimal")]
+Code = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}" + END, description="a stable reason or hint code")]
+Trace = Annotated[str, Meta(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}" + END, description="W3C traceparent")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}" + END, description="SHA-256, lower-case hexadecimal")]
 AmountMinor = Annotated[int, Meta(gt=0, le=10**12, description="money in minor units of its currency")]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217 code")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}" + END, description="ISO 4217 code")]
 MicrosUtc = Annotated[int, Meta(ge=0, le=4_102_444_800_000_000, description="microseconds since 1970-01-01T00:00:00Z")]
 Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
 Cosine = Annotated[float, Meta(ge=-1.0, le=1.0)]
-Base64 = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]*={0,2}$", description="standard base64")]
+Base64 = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]*={0,2}" + END, description="standard base64")]
 Count = Annotated[int, Meta(ge=0)]
 
 

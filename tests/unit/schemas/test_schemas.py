@@ -88,6 +88,7 @@ def test_lane_topics_are_keyed_by_terminal_and_co_partitioned() -> None:
     assert len({t.partitions for t in lanes}) == 1
 
 
+RECOGNISED: str = example("recognition")["payer_id"]
 BAD_RECORDS: list[tuple[str, bytes | None, str]] = [
     ("no value", None, "empty"),
     ("not JSON", b"\xff\x00", "not_json"),
@@ -98,6 +99,16 @@ BAD_RECORDS: list[tuple[str, bytes | None, str]] = [
     ("a boolean for a number", orjson.dumps(example("recognition") | {"frames_used": True}), "invalid_field"),
     ("out of range", orjson.dumps(example("recognition") | {"similarity": 1.5}), "invalid_field"),
     ("an id that is none", orjson.dumps(example("recognition") | {"payer_id": "x"}), "invalid_field"),
+    (
+        "an id with a trailing newline",
+        orjson.dumps(example("recognition") | {"payer_id": RECOGNISED + "\n"}),
+        "invalid_field",
+    ),
+    (
+        "a name with a trailing newline",
+        orjson.dumps(example("recognition") | {"terminal_id": "lane\n"}),
+        "invalid_field",
+    ),
     ("too large", b"[" + b" " * codec.MAX_EVENT_BYTES + b"]", "too_large"),
 ]
 
