@@ -1,16 +1,18 @@
 """How far behind a consumer is, and whether Kafka answers at all: what readiness needs to see a silent stall.
 
 A thread asks the broker for the ends of the assigned partitions every `EVERY_S`. It has a connection of its own, so it
-also sees a broker that accepts connections and answers nothing, which the consumer itself keeps quiet about.
+also sees a broker that accepts connections and answers nothing, which a consumer keeps quiet about: its assignment
+stays, and its last known ends are as old as its last answer.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from confluent_kafka import KafkaException, TopicPartition
+import structlog
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # named, not exported
 
 from pipeline import metrics
@@ -18,8 +20,22 @@ from pipeline.ports import InMessage
 from pipeline.runtime.health import Health
 from pipeline.settings import Kafka
 
+log = structlog.get_logger(__name__)
+
 EVERY_S = 1.0
 ANSWER_S = 2.0
+COMMITTED_S = 20.0
+
+
+def committed_offsets(kafka: Kafka, group: str, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+    """Where a group has committed (negative: nowhere yet), without joining it; raises `KafkaException`."""
+    if not partitions:
+        return []
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group, "enable.auto.commit": False})
+    try:
+        return consumer.committed(list(partitions), timeout=COMMITTED_S)
+    finally:
+        consumer.close()
 
 
 class LagWatch:
@@ -32,6 +48,7 @@ class LagWatch:
         self._lock = threading.Lock()
         self._next: dict[tuple[str, int], int | None] = {}
         self._newest_us = 0
+        self._waits_since = 0.0
 
     def start(self) -> None:
         """Starts the watching thread."""
@@ -59,7 +76,12 @@ class LagWatch:
     def _watch(self) -> None:
         client = AdminClient({"bootstrap.servers": self._kafka.bootstrap, "log_level": 0})
         while True:
-            self._look(client)
+            try:
+                self._look(client)
+            except Exception as error:  # noqa: BLE001 - a watch that ended would leave its last answer standing for ever
+                log.warning("lag_unknown", agent=self._agent, why=str(error))
+                why = f"Kafka at {self._kafka.bootstrap} does not say how much waits: {error}"
+                self._health.set_ready("kafka", ok=False, why=why)
             time.sleep(EVERY_S)
 
     def _look(self, client: AdminClient) -> None:
@@ -77,16 +99,22 @@ class LagWatch:
             self._health.set_ready("kafka", ok=False, why=f"Kafka at {self._kafka.bootstrap} does not answer: {error}")
             return
         self._health.set_ready("kafka", ok=True)
-        waiting = 0
-        for where, at in positions.items():
-            waiting += max(0, ends[where] - (begins[where] if at is None else at))
+        self._tell(sum(max(0, ends[at] - (begins[at] if n is None else n)) for at, n in positions.items()))
+
+    def _tell(self, waiting: int) -> None:
         self._health.waiting(waiting)
-        behind_s = max(0.0, time.time() - self._newest_us / 1e6) if waiting and self._newest_us else 0.0
-        metrics.LAG_SECONDS.labels(self._agent).set(behind_s)
+        now_s = time.time()
+        if not waiting:
+            self._waits_since = 0.0
+        elif not self._waits_since:
+            self._waits_since = now_s
+        # After a quiet hour the newest finished record is an hour old, but nothing has waited that long.
+        oldest_s = max(self._newest_us / 1e6, self._waits_since)
+        metrics.LAG_SECONDS.labels(self._agent).set(max(0.0, now_s - oldest_s) if waiting else 0.0)
 
 
-def _offsets(client: AdminClient, wanted: dict[TopicPartition, OffsetSpec]) -> dict[tuple[str, int], int]:
+def _offsets(client: AdminClient, wanted: Mapping[TopicPartition, OffsetSpec]) -> dict[tuple[str, int], int]:
     if not wanted:
         return {}
-    futures = client.list_offsets(wanted, request_timeout=ANSWER_S)
+    futures = client.list_offsets(dict(wanted), request_timeout=ANSWER_S)
     return {(t.topic, t.partition): future.result(ANSWER_S + 1).offset for t, future in futures.items()}
