@@ -22,6 +22,7 @@ from pipeline.runtime import logs
 from pipeline.runtime.deadletters import DeadLetters
 from pipeline.runtime.health import Health, HealthServer
 from pipeline.settings import Settings
+from pipeline.topics import FRAMES, topics
 
 if TYPE_CHECKING:
     from pipeline.vision.engine import OnnxEngine
@@ -74,6 +75,7 @@ def run_embedding(settings: Settings, health: Health) -> int:
         TerminalRegistry(settings.keys.directory),
         max_age_ms=vision.max_frame_age_ms,
         max_skew_ms=vision.max_clock_skew_ms,
+        lanes=topics()[FRAMES].partitions,
     )
     loop = BatchLoop(
         EmbeddingHandler(opener, engine, gallery, vision, now_us),

@@ -28,6 +28,7 @@ import msgspec
 import orjson
 from msgspec import Meta
 
+from pipeline.domain.lanes import lane_of
 from pipeline.errors import SealError
 from pipeline.keys.credentials import TerminalCredentials, frame_key
 from pipeline.keys.derivation import length_prefixed
@@ -118,6 +119,7 @@ class KeyringFrameOpener:
     Checks run in the order of this table and the first that fails gives the reason:
 
         header_invalid    a header missing, doubled or malformed; no key; no sealed value
+        wrong_lane        the record stands on another partition than its key's (only where `lanes` is given)
         wrong_terminal    the record's key, the terms and the sealer do not name one terminal
         unknown_terminal  not in the registry
         unknown_epoch     no root of that epoch: it never was, or was destroyed
@@ -129,7 +131,18 @@ class KeyringFrameOpener:
     Times are judged only after the seal held: they are authentic. One caller at a time.
     """
 
-    def __init__(self, keyring: Keyring, registry: TerminalRegistry, *, max_age_ms: int, max_skew_ms: int) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        registry: TerminalRegistry,
+        *,
+        max_age_ms: int,
+        max_skew_ms: int,
+        lanes: int | None = None,
+    ) -> None:
+        """`lanes`: partitions of the frames topic. With it a copy of a frame on another lane, which another process
+        might own that never saw the nonce, is refused by where it stands."""
+        self._lanes = lanes
         self._keyring = keyring
         self._registry = registry
         self._max_age_us = max_age_ms * 1000
@@ -149,6 +162,8 @@ class KeyringFrameOpener:
         key, value = message.key, message.value
         if key is None or value is None or len(value) < NONCE_BYTES + TAG_BYTES:
             raise SealError("header_invalid", "the record has no key, or no sealed value")
+        if self._lanes is not None and message.partition != lane_of(key, self._lanes):
+            raise SealError("wrong_lane", "the record stands on another partition than its key belongs to")
         if not key == terms.terminal_id.encode() == facts.terminal_id.encode():
             raise SealError("wrong_terminal", "the record's key, the terms and the sealer name different terminals")
         if self._registry.get(terms.terminal_id) is None:
