@@ -104,6 +104,17 @@ def identity(kafka: Kafka, names: Sequence[str]) -> KafkaIdentity:
     return KafkaIdentity(str(cluster.cluster_id), ids)
 
 
+def check_lanes(kafka: Kafka, names: Sequence[str]) -> None:
+    """Raises `KafkaUnavailable` unless `names` have one number of partitions: a lane has one number in all of them."""
+    found = _partitions(_client(kafka), kafka)
+    counts = {name: found.get(name, 0) for name in names}
+    if len(set(counts.values())) > 1:
+        raise KafkaUnavailable(
+            f"looking for lanes: the topics have different numbers of partitions ({counts}), so that a lane is not one"
+            " number in all of them; run `facepay topics check`"
+        )
+
+
 def _client(kafka: Kafka) -> AdminClient:
     # log_level 0: what goes wrong is raised in one sentence, not logged beside it.
     return AdminClient(

@@ -1,15 +1,19 @@
 """How far a lane's outbox has been emitted: written with each Kafka transaction, recovered at each assignment.
 
-The position travels as metadata of the offsets that the transaction commits, so it is atomic with what was emitted. If
-the metadata is gone (Kafka forgets the offsets of a group that was empty for days; somebody reset them), the position
-is recovered from the emitted records themselves, read committed: each carries ledger_id, incarnation, lane and
-outbox_seq as headers. It is never assumed to be 0.
+The position travels as metadata of the offset of the lane's first source, which every transaction that emits rows of
+the lane commits: so it is atomic with what was emitted. If that metadata is gone (Kafka forgets the offsets of a group
+that was empty for days; somebody reset them), the position is recovered from the emitted records themselves, read
+committed: each carries ledger_id, incarnation, lane and outbox_seq as headers. It is never assumed to be 0.
+
+Committed offsets are asked for with an isolation level of read committed, so that Kafka answers only after a
+transaction that a former owner left open has ended: what was emitted can then no longer change.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -22,10 +26,11 @@ from pipeline.runtime.reader import PARTITION_EOF, in_message
 from pipeline.settings import Kafka
 
 log = structlog.get_logger(__name__)
+librdkafka = logging.getLogger("librdkafka")
 
 TIMEOUT_S = 20.0
 TAIL_RECORDS = 1_000
-"""How many records before the end are looked at first; ten times as many each time none is from a ledger."""
+"""How many records before the end are looked at first; ten times as many each time some lane is still not found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +57,34 @@ def decode_position(metadata: str | None) -> Position | None:
         return None
 
 
-def emitted_position(
-    kafka: Kafka, consumer: Consumer, lane: int, sources: Sequence[str], outputs: Sequence[str]
-) -> Position | None:
-    """What Kafka says was emitted last for `lane`; None when nothing was ever emitted by any ledger.
+def emitted_positions(
+    kafka: Kafka, consumer: Consumer, lanes: Sequence[int], sources: Sequence[str], outputs: Sequence[str]
+) -> dict[int, Position]:
+    """What Kafka says was emitted last, by lane; a lane is absent when no ledger ever emitted anything for it.
 
-    `sources` are the input topics, whose committed offsets carry the position; `outputs` the topics emitted to.
+    `sources` are the input topics, whose committed offsets carry the position, the first one's always the newest;
+    `outputs` the topics emitted to, the first of them co-partitioned with the lanes. Raises `KafkaException` or
+    `KafkaUnavailable` when Kafka does not answer within 20 s.
     """
-    committed = consumer.committed([TopicPartition(topic, lane) for topic in sources], timeout=TIMEOUT_S)
-    told = [p for at in committed if (p := decode_position(at.metadata)) is not None]
-    if told:
-        return max(told, key=lambda p: (p.incarnation, p.outbox))
-    found = [p for topic in outputs if (p := _last_emitted(kafka, topic, lane)) is not None]
-    log.info("outbox_position_recovered", lane=lane, found=max((p.outbox for p in found), default=None))
-    return max(found, key=lambda p: (p.incarnation, p.outbox), default=None)
+    found: dict[int, list[Position]] = {lane: [] for lane in lanes}
+    sure: set[int] = set()
+    asked = [TopicPartition(topic, lane) for topic in sources for lane in lanes]
+    for at in consumer.committed(asked, timeout=TIMEOUT_S):
+        if at.error is not None:
+            # Such as a transaction that is still open: an answer "none" would be a guess.
+            raise KafkaException(at.error)
+        position = decode_position(at.metadata)
+        if position is not None:
+            found[at.partition].append(position)
+            if at.topic == sources[0]:
+                sure.add(at.partition)
+    lost = [lane for lane in lanes if lane not in sure]
+    if lost:
+        for lane, position in _recovered(kafka, lost, outputs):
+            found[lane].append(position)
+        newest = {lane: max((p.outbox for p in found[lane]), default=None) for lane in sorted(lost)}
+        log.info("outbox_position_recovered", newest=newest)
+    return {lane: max(told, key=_order) for lane, told in found.items() if told}
 
 
 def check_position(position: Position | None, identity: LedgerIdentity, lane: int, outbox_seq: int) -> int:
@@ -74,6 +93,11 @@ def check_position(position: Position | None, identity: LedgerIdentity, lane: in
         return 0
     if position.ledger != identity.ledger_id:
         raise LedgerMismatch(
+            f"taking lane {lane}: Kafka holds outcomes of the ledger {position.ledger}, this is the ledger"
+            f" {identity.ledger_id}; use the ledger of this cluster, or run `facepay ledger recover`"
+        )
+    if position.outbox > outbox_seq or position.incarnation > identity.incarnation:
+        raise LedgerMismatch(
             f"taking lane {lane}: Kafka holds outcome {position.outbox} (incarnation {position.incarnation}) and the"
             f" ledger ends at {outbox_seq} (incarnation {identity.incarnation}): it is behind Kafka, perhaps restored"
             " from a backup; run `facepay ledger recover`"
@@ -81,69 +105,79 @@ def check_position(position: Position | None, identity: LedgerIdentity, lane: in
     return position.outbox
 
 
-def position_of(message: InMessage, lane: int) -> Position | None:
-    """The position that an emitted record of `lane` carries in its headers."""
-    values = [message.header(name) for name in ("ledger_id", "incarnation", "lane", "outbox_seq")]
-    if any(value is None for value in values):
-        return None
-    ledger, incarnation, of_lane, seq = (value.decode() for value in values if value is not None)
-    return Position(ledger, int(incarnation), int(seq)) if int(of_lane) == lane else None
-
-
-def _last_emitted(kafka: Kafka, topic: str, lane: int) -> Position | None:
-    """The last record of `lane` in a topic, read committed: looks at the end first and goes back as far as needed."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": kafka.bootstrap,
-            "group.id": "facepay-outbox-position",  # required by the client, never joined
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-        }
-    )
+def position_in_headers(message: InMessage) -> tuple[int, Position] | None:
+    """The lane and position that an emitted record carries; None for a record that no ledger emitted."""
+    ledger, *numbers = (message.header(name) for name in ("ledger_id", "incarnation", "lane", "outbox_seq"))
     try:
-        partitions = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
-        # A lane's outcomes are in the partition of its number; a topic that is no lane's (the dead letter) mixes them.
-        candidates = [lane] if lane in partitions and len(partitions) > 1 else sorted(partitions)
-        found = [p for partition in candidates if (p := _last_in(consumer, topic, partition, lane)) is not None]
-        return max(found, key=lambda p: (p.incarnation, p.outbox), default=None)
+        incarnation, lane, seq = (int(number or b"") for number in numbers)
+        return lane, Position((ledger or b"").decode("ascii"), incarnation, seq)
+    except ValueError:
+        return None
+
+
+def _order(position: Position) -> tuple[int, int]:
+    return position.incarnation, position.outbox
+
+
+def _recovered(kafka: Kafka, lanes: Sequence[int], outputs: Sequence[str]) -> Iterator[tuple[int, Position]]:
+    """The last record of each lane in each output, read committed."""
+    settings = {
+        "bootstrap.servers": kafka.bootstrap,
+        "group.id": "facepay-outbox-position",  # required by the client, never joined
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 20,
+    }
+    reader = Consumer({**settings, "isolation.level": "read_committed"}, logger=librdkafka)
+    # Asked for the end of a partition, a reader of committed records names the first open transaction instead.
+    ends = Consumer({**settings, "isolation.level": "read_uncommitted"}, logger=librdkafka)
+    try:
+        for lane in lanes:
+            yield from _last_in(reader, ends, TopicPartition(outputs[0], lane), [lane]).items()
+        # A topic that is no lane's (the dead letter) holds any lane's records in any partition.
+        for topic in outputs[1:]:
+            for partition in sorted(ends.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions):
+                yield from _last_in(reader, ends, TopicPartition(topic, partition), lanes).items()
     except KafkaException as error:
-        raise KafkaUnavailable(
-            f"looking for the last outcome of lane {lane} in {topic}: {error.args[0].str()}"
-        ) from None
+        raise KafkaUnavailable(f"looking for the last outcomes of lanes {lanes}: {error.args[0].str()}") from None
     finally:
-        consumer.close()
+        reader.close()
+        ends.close()
 
 
-def _last_in(consumer: Consumer, topic: str, partition: int, lane: int) -> Position | None:
-    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
+def _last_in(reader: Consumer, ends: Consumer, where: TopicPartition, lanes: Sequence[int]) -> Mapping[int, Position]:
+    """Looks at the end of a partition first and goes back as far as needed."""
+    low, high = ends.get_watermark_offsets(where, timeout=TIMEOUT_S)
+    found: dict[int, Position] = {}
     end, span = high, TAIL_RECORDS
-    while end > low:
+    while end > low and len(found) < len(lanes):
         start = max(low, end - span)
-        found: Position | None = None
-        for message in _records(consumer, topic, partition, start, end):
-            found = position_of(message, lane) or found
-        if found is not None:
-            return found
+        newer = dict(found)
+        for message in _records(reader, where, start, end):
+            told = position_in_headers(message)
+            if told is not None and told[0] in lanes and told[0] not in newer:
+                found[told[0]] = told[1]
         end, span = start, span * 10
-    return None
+    return found
 
 
-def _records(consumer: Consumer, topic: str, partition: int, start: int, end: int) -> list[InMessage]:
-    consumer.assign([TopicPartition(topic, partition, start)])
-    found: list[InMessage] = []
+def _records(reader: Consumer, where: TopicPartition, start: int, end: int) -> Iterator[InMessage]:
+    """The committed records from `start` up to, without, `end`. Waits while an open transaction hides some of them."""
+    reader.assign([TopicPartition(where.topic, where.partition, start)])
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
-        for record in consumer.consume(1000, 0.2):
+        first = reader.poll(0.2)
+        for record in [] if first is None else [first, *reader.consume(1000, 0.0)]:
             error = record.error()
-            if error is not None:
-                if error.code() == PARTITION_EOF:
-                    return found
+            if error is None:
+                message = in_message(record)
+                if message.offset >= end:
+                    return
+                yield message
+                deadline = time.monotonic() + TIMEOUT_S
+            elif error.code() != PARTITION_EOF:
                 raise KafkaException(error)
-            message = in_message(record)
-            if message.offset >= end:
-                return found
-            found.append(message)
-            deadline = time.monotonic() + TIMEOUT_S
-    raise KafkaUnavailable(f"reading partition {partition} of {topic}: Kafka stopped answering")
+            elif (record.offset() or 0) >= end:
+                return
+    raise KafkaUnavailable(f"reading partition {where.partition} of {where.topic}: Kafka stopped answering")

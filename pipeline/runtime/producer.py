@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -30,7 +31,9 @@ def make_producer(
     }
     # `log_level` is the one name that librdkafka itself spells with an underscore.
     settings.update({n if n == "log_level" else n.replace("_", "."): value for n, value in conf.items()})
-    return Producer(settings if error_cb is None else {**settings, "error_cb": error_cb})
+    # What librdkafka has to say goes where all logs go, when the producer is polled.
+    logger = logging.getLogger("librdkafka")
+    return Producer(settings if error_cb is None else {**settings, "error_cb": error_cb}, logger=logger)
 
 
 def produce(

@@ -14,23 +14,24 @@ exit code 70 (`transactions`), a fenced one as well; a ledger that does not belo
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pipeline import metrics
-from pipeline.errors import FacepayError, Fenced, KafkaUnavailable, LedgerError
+from pipeline.errors import FacepayError, LedgerMismatch
 from pipeline.ports import Clock, Emit, InMessage, LaneState, LaneStore, LedgerIdentity, OutboxRow
 from pipeline.runtime import admin
 from pipeline.runtime.health import Health
 from pipeline.runtime.lag import LagWatch
-from pipeline.runtime.outbox_position import Position, check_position, emitted_position, encode_position
+from pipeline.runtime.outbox_position import Position, check_position, emitted_positions, encode_position
 from pipeline.runtime.reader import UNEXPECTED
 from pipeline.runtime.taking import take
 from pipeline.runtime.topics_ready import await_topics
@@ -45,6 +46,7 @@ MAX_TAKE = 500
 MAX_EMIT = 1_000
 IDLE_S = 0.05
 TIMERS_EVERY_S = 0.1
+DRAIN_S = 5.0
 OFFSETS_EVERY_S = 1.0
 """Offsets without an outcome are for lag and audit only (the database is the authority), so they may wait."""
 
@@ -78,7 +80,7 @@ class TransactionalLoop:
         self._uncommitted: set[tuple[str, int]] = set()
         self._committed_at = 0.0
         self._timers_at = 0.0
-        self._behind = False
+        self._owing: set[int] = set()
         self._lag = LagWatch(kafka, NAME, health)
         self._identity: LedgerIdentity
         self._consumer: Consumer
@@ -87,16 +89,18 @@ class TransactionalLoop:
     def run(self) -> int:
         """Until SIGTERM or SIGINT; returns 0 after the last round is emitted.
 
-        Raises `LedgerMismatch`, `LedgerError` and `KafkaUnavailable` where starting again would not help.
+        Raises `LedgerMismatch`, `LedgerError` or `KafkaUnavailable` where starting again would not help; what a fresh
+        process may find better (a fenced owner, a database or Kafka that fails meanwhile) ends this one with 70.
         """
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, self.stop)
         topics = [*self._store.sources, *self._outputs]
         if not await_topics(self._kafka, topics, self._health, self._stop):
             return 0
+        admin.check_lanes(self._kafka, [*self._store.sources, self._outputs[0]])
         self._identity = self._store.bind(admin.identity(self._kafka, topics))
         self._transactions = Transactions(self._kafka, self._agent, self._group)
-        self._consumer = Consumer(self._consumer_settings())
+        self._consumer = Consumer(self._consumer_settings(), logger=logging.getLogger("librdkafka"))
         self._health.set_ready("assignment", ok=False, why="no lane has been assigned yet")
         try:
             self._transactions.start()
@@ -106,20 +110,20 @@ class TransactionalLoop:
             self._lag.start()
             while not self._stop.is_set():
                 self._round()
-            while self._owned and not self._emit(everything=True):
+            # What Kafka refuses now (a rebalance goes on) is emitted by the next owner: nothing is lost by leaving.
+            deadline = time.monotonic() + DRAIN_S
+            while not self._emit() and time.monotonic() < deadline:
                 self._health.beat()
             self._consumer.close()
-        except (Fenced, Doubtful) as error:
-            self._die(error)
+        except LedgerMismatch:
+            raise
         except KafkaException as error:
             if error.args[0].code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own code
-                raise LedgerError(
-                    "reading the ledger's input: Kafka no longer holds the records at its offsets (retention); "
-                    "run `facepay ledger recover`"
+                raise LedgerMismatch(
+                    "reading the ledger's input: Kafka does not hold the records at its offsets (retention, or another"
+                    " history); run `facepay ledger recover`"
                 ) from None
             self._die(error)
-        except (LedgerError, KafkaUnavailable):
-            raise
         except BaseException as error:  # noqa: BLE001 - a fresh process goes on from the database
             self._die(error)
         log.info("drained", agent=NAME)
@@ -160,7 +164,7 @@ class TransactionalLoop:
             by_lane.setdefault(lane, [])
         for lane, batch in by_lane.items():
             self._apply(lane, batch)
-        self._behind = not self._emit(everything=bool(by_lane) or self._behind)
+        self._emit()
 
     def _due_lanes(self) -> Sequence[int]:
         if not self._owned or time.monotonic() - self._timers_at < TIMERS_EVERY_S:
@@ -175,46 +179,49 @@ class TransactionalLoop:
             metrics.CONSUMED.labels(NAME, message.topic).inc()
         with metrics.STAGE.labels("apply").time():
             self._store.apply(lane, self._owned[lane].owner_epoch, batch)
+        self._owing.add(lane)
         for message in batch:
             self._offsets[message.topic, lane] = message.offset + 1
             self._uncommitted.add((message.topic, lane))
-        self._lag.finished(batch[-1:] if len({m.topic for m in batch}) < 2 else batch)
+        self._lag.finished(batch)
         if batch:
             self._health.progressed()
 
-    def _emit(self, *, everything: bool) -> bool:
-        """Emits what the outbox holds beyond the emitted positions; True when nothing is left."""
-        if not self._owned:
-            return True
-        waited = time.monotonic() - self._committed_at > OFFSETS_EVERY_S
-        if not everything and not (waited and self._uncommitted):
-            return True
-        rows = [row for lane in self._owned for row in self._store.outbox_after(lane, self._emitted[lane], MAX_EMIT)]
-        if not rows and not (waited or self._stop.is_set()):
-            return True
-        last = {**self._emitted, **{row.lane: row.seq for row in rows}}
+    def _emit(self) -> bool:
+        """Emits what the outbox holds beyond the emitted positions; True when nothing is left to emit or commit."""
+        batches = {lane: self._store.outbox_after(lane, self._emitted[lane], MAX_EMIT) for lane in sorted(self._owing)}
+        rows = [row for batch in batches.values() for row in batch]
+        waited = self._stop.is_set() or time.monotonic() - self._committed_at > OFFSETS_EVERY_S
         # The position goes with the first source's offset of every lane that emits, so it is written even where only
         # a timer fired.
-        moved = self._uncommitted | {(self._store.sources[0], row.lane) for row in rows}
-        offsets = {where: self._offsets[where] for where in moved if where in self._offsets}
-        if not rows and not offsets:
-            return True
+        moved = {(self._store.sources[0], row.lane) for row in rows} | (self._uncommitted if rows or waited else set())
+        if moved:
+            last = {**self._emitted, **{row.lane: row.seq for row in rows}}
+            if not self._transaction(rows, moved, last):
+                return False
+            self._emitted = last
+            self._uncommitted -= moved
+            self._committed_at = time.monotonic()
+        self._owing = {lane for lane, batch in batches.items() if len(batch) == MAX_EMIT}
+        return not (self._owing or (self._stop.is_set() and self._uncommitted))
+
+    def _transaction(
+        self, rows: Sequence[OutboxRow], moved: Iterable[tuple[str, int]], last: Mapping[int, int]
+    ) -> bool:
+        """Rows, offsets and positions in one Kafka transaction; False when it was aborted."""
         positions = {
             lane: encode_position(Position(self._identity.ledger_id, self._identity.incarnation, seq))
             for lane, seq in last.items()
         }
+        offsets = {where: self._offsets[where] for where in moved}
         with metrics.STAGE.labels("emit").time():
             done = self._transactions.emit(
                 [self._record(row) for row in rows], with_position(offsets, positions), self._consumer
             )
-        if not done:
-            return False
-        self._emitted = last
-        self._uncommitted.clear()
-        self._committed_at = time.monotonic()
-        for row in rows:
-            metrics.EMITTED.labels(NAME, row.topic).inc()
-        return len(rows) < MAX_EMIT
+        if done:
+            for row in rows:
+                metrics.EMITTED.labels(NAME, row.topic).inc()
+        return done
 
     def _record(self, row: OutboxRow) -> Emit:
         """An outbox row as it goes to Kafka: with the headers that its position can be recovered from."""
@@ -232,35 +239,38 @@ class TransactionalLoop:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         lanes = sorted({at.partition for at in partitions})
         if {(at.topic, at.partition) for at in partitions} != {(t, p) for t in self._store.sources for p in lanes}:
-            raise LedgerError(
-                f"taking lanes {lanes}: the topics {', '.join(self._store.sources)} are not co-partitioned; "
-                "run `facepay topics check`"
-            )
-        starts = [start for lane in lanes for start in self._take_lane(consumer, lane)]
+            # Co-partitioned they are (`check_lanes`): whoever assigned them does not know all topics yet.
+            raise Doubtful(f"lanes {lanes} were assigned for some of the topics only")
+        owner = f"{self._group}-{self._agent.instance}-{os.getpid()}"
+        states = [self._store.acquire(lane, owner) for lane in lanes]
+        # Only now, when no earlier owner can apply any more, and Kafka has ended what one had begun to emit.
+        told = emitted_positions(self._kafka, consumer, lanes, self._store.sources, self._outputs)
+        starts = []
+        for state in states:
+            emitted = check_position(told.get(state.lane), self._identity, state.lane, state.outbox_seq)
+            starts += self._take_lane(consumer, state, emitted)
         consumer.assign(starts)
         self._lag.assigned(starts)
         self._health.set_ready("assignment", ok=True)
-        log.info("assigned", agent=NAME, lanes=lanes, epochs={lane: self._owned[lane].owner_epoch for lane in lanes})
+        log.info("assigned", agent=NAME, lanes=lanes, epochs={state.lane: state.owner_epoch for state in states})
 
-    def _take_lane(self, consumer: Consumer, lane: int) -> list[TopicPartition]:
-        """Owns a lane and says where to read it from; raises `LedgerMismatch` when the ledger is not up to Kafka."""
-        state = self._store.acquire(lane, f"{self._group}-{self._agent.instance}-{os.getpid()}")
-        told = emitted_position(self._kafka, consumer, lane, self._store.sources, self._outputs)
-        self._emitted[lane] = check_position(told, self._identity, lane, state.outbox_seq)
+    def _take_lane(self, consumer: Consumer, state: LaneState, emitted: int) -> list[TopicPartition]:
+        """Owns a lane whose outbox was emitted up to `emitted`; where to read it from."""
+        lane = state.lane
         starts = []
         for topic in self._store.sources:
             offset = state.offsets.get(topic)
             if offset is None:
                 # This ledger has never seen the topic's lane: its history begins where Kafka's does.
                 offset = consumer.get_watermark_offsets(TopicPartition(topic, lane), timeout=10)[0]
-            else:
-                self._offsets[topic, lane] = offset
+            self._offsets[topic, lane] = offset
             starts.append(TopicPartition(topic, lane, offset))
-        self._offsets.setdefault((self._store.sources[0], lane), starts[0].offset)
         self._owned[lane] = state
-        # What the last owner applied and did not emit is emitted now.
+        self._emitted[lane] = emitted
+        # What the last owner applied and did not emit is emitted now, and the position is written even if there is
+        # none, so that the next owner need not search for it.
+        self._owing.add(lane)
         self._uncommitted.add((self._store.sources[0], lane))
-        self._behind = True
         return starts
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -268,6 +278,7 @@ class TransactionalLoop:
         for lane in {at.partition for at in partitions}:
             self._owned.pop(lane, None)
             self._emitted.pop(lane, None)
+            self._owing.discard(lane)
             for topic in self._store.sources:
                 self._offsets.pop((topic, lane), None)
                 self._uncommitted.discard((topic, lane))
