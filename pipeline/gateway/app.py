@@ -7,8 +7,10 @@ on their way are confirmed, then the process ends with 0.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipeline import metrics
+from pipeline.errors import OutsideError
 from pipeline.gateway.answers import ApiError
 from pipeline.gateway.book import Key
 from pipeline.gateway.commands import CommandSender
@@ -49,7 +52,7 @@ class GatewayDeps:
     registry: TerminalRegistry
     clock: Clock
     on_listening: Callable[[str, int], None] = field(default=lambda *_: None)
-    """Called with the address once it is served."""
+    """Called with the address once it takes connections."""
 
 
 class Gateway:
@@ -199,38 +202,48 @@ async def _unexpected(request: Request | None, error: Exception) -> Response:
 class _Server(uvicorn.Server):
     """uvicorn, with waits let go first when it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, deps: GatewayDeps) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
-        self._deps = deps
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # names its sockets
-        """Serves, and says where."""
-        await super().startup(sockets)  # type: ignore[arg-type]  # passed through
-        if self.started and self.servers:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            log.info("gateway listens", host=host, port=port)
-            self._deps.on_listening(host, port)
-
-    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # as `startup`
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ends: open waits are answered, so that they do not hold the end up."""
         self._app.state.gateway.waiters.close()
-        await super().shutdown(sockets)  # type: ignore[arg-type]  # passed through
+        await super().shutdown(sockets)
 
 
 def run(deps: GatewayDeps) -> int:
-    """Serves until SIGTERM or SIGINT; 0 after a clean end, 3 when the address cannot be served."""
-    app = create_app(deps)
+    """Serves until SIGTERM or SIGINT, then returns 0; raises `OutsideError` when the address cannot be served."""
     edge = deps.settings.gateway
-    config = uvicorn.Config(
-        app,
-        host=edge.host,
-        port=edge.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
-    server = _Server(config, app, deps)
-    server.run()
-    return 0 if server.started else 3
+    app = create_app(deps)
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=10)
+    with _listening(edge.host, edge.port) as listener:
+        host, port = listener.getsockname()[:2]
+        log.info("gateway listens", host=host, port=port)
+        deps.on_listening(host, port)
+        server = _Server(config, app)
+        with _quiet_end():
+            server.run(sockets=[listener])
+    return 0 if server.started else OutsideError.exit_code
+
+
+@contextmanager
+def _quiet_end() -> Iterator[None]:
+    """uvicorn raises the signal that ended it once more when it is done; a clean end is not a death by signal."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that already takes connections; those that come before the application is up wait for it."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise OutsideError(
+            f"serving the gateway at {host}:{port}: {error.strerror}; choose another one by FACEPAY_GATEWAY__PORT"
+        ) from None

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import orjson
@@ -48,6 +48,7 @@ from schemas.ids import derived_id
 from tests.stack import unique, wait_until
 
 PIN = "73914682"
+COMMANDS: tuple[type[Command], ...] = (OpenIntent, Confirm, Cancel, Refund, NoteHint)
 
 
 def now_us() -> int:
@@ -94,6 +95,12 @@ class Till:
         return self.http.post(f"/v1/intents/{intent_id}/confirm", json={"verdict_id": verdict_id, "pin": pin})
 
 
+class Addressed(Protocol):
+    """A gateway, wherever it runs."""
+
+    url: str
+
+
 @dataclass
 class World:
     """Kafka, Redis and a keyring; gateways come and go."""
@@ -137,7 +144,7 @@ class World:
         return terminal_id
 
     @contextmanager
-    def till(self, served: Served, terminal_id: str) -> Iterator[Till]:
+    def till(self, served: Addressed, terminal_id: str) -> Iterator[Till]:
         """That terminal as a client of a gateway."""
         token = terminal_token(self.keyring, terminal_id)
         headers = {"X-Terminal-Id": terminal_id, "Authorization": f"Bearer {token}"}
@@ -159,7 +166,7 @@ class World:
         """The commands about an intent, in their topic's order."""
         found: list[Command] = []
         for message in read_topic(self.kafka, "commands", read_committed=False):
-            command = decode(message.value, OpenIntent, Confirm, Cancel, Refund, NoteHint)
+            command: Command = decode(message.value, *COMMANDS)
             if command.intent_id == intent_id:
                 assert message.key == command.terminal_id.encode()
                 assert message.header("traceparent") == command.trace.encode()
@@ -243,20 +250,17 @@ class Served:
 
     def __init__(self, app: FastAPI) -> None:
         self.app = app
+        self.url = ""
         config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="on")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)
-
-    @property
-    def url(self) -> str:
-        """Where it is served."""
-        host, port = self._server.servers[0].sockets[0].getsockname()[:2]
-        return f"http://{host}:{port}"
 
     def start(self) -> None:
         """Returns when it listens."""
         self._thread.start()
         wait_until(lambda: self._server.started, 30, "the gateway listens")
+        host, port = self._server.servers[0].sockets[0].getsockname()[:2]
+        self.url = f"http://{host}:{port}"
 
     def stop(self) -> None:
         """Ends it."""
