@@ -70,7 +70,8 @@ class Motion:
     def __init__(self, face: Pixels, *, seed: int, companion: Pixels | None = None) -> None:
         draw = random.Random(seed)
         self._draw_at = draw.randrange(1 << 30)
-        self._wall = (draw.randrange(120, 215), draw.randrange(120, 215), draw.randrange(120, 215))
+        grey = draw.randrange(150, 205)
+        self._wall = (grey + draw.randrange(-14, 15), grey + draw.randrange(-14, 15), grey + draw.randrange(-14, 15))
         faces = [face] if companion is None else [face, companion]
         # Fading a portrait into the wall once, before it moves, leaves one warp per frame.
         self._faces = [_faded(each, self._wall) for each in faces]

@@ -110,7 +110,7 @@ class TerminalClient:
 
     async def _open(self, record: VisitRecord) -> Opened:
         key = str(uuid.uuid4())
-        short = record.visit.kind is Kind.WAITS_IN_VAIN
+        short = record.visit.kind in {Kind.WAITS_IN_VAIN, Kind.WALKS_AWAY}
         opened = await self._gateway.open(
             key,
             order_id=f"order-{key[:18]}",

@@ -236,8 +236,9 @@ def _serve(
             console.print(
                 f"{count} visits failed: {error}", style="yellow", highlight=False, markup=False, soft_wrap=True
             )
+    ended_at_us = clock()
     _wait_ended(journal, clock)
-    return _Served(journal, sender.confirmed, sender.failed, started_at_us, clock())
+    return _Served(journal, sender.confirmed, sender.failed, started_at_us, ended_at_us)
 
 
 def _wait_ended(journal: traffic.Journal, clock: Clock) -> None:

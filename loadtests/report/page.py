@@ -53,7 +53,7 @@ def render(story: Story, found: Sequence[Payment], shots: Markup) -> str:
         _figures(story),
         _section("Payments over time", _lanes_text(story), _legend(), _lanes(story, found)),
         _section("From face to settlement", _LATENCY_TEXT, _latencies(story, found)),
-        _section("How long each stage takes", _STAGES_TEXT, _stages(story, found)),
+        _section("How long each stage takes", _STAGES_TEXT, _stages(found)),
         _section("What the system saw and decided", _PICTURES_TEXT, shots),
         _section("Hints and reasons", _HINTS_TEXT, _hints(story)),
         _section("Audit", _AUDIT_TEXT, tables.audit(story.findings, TITLES)),
@@ -196,7 +196,7 @@ def _latencies(story: Story, found: Sequence[Payment]) -> Markup:
     return charts.latencies(points, _bands(story), _end_s(found))
 
 
-def _stages(story: Story, found: Sequence[Payment]) -> Markup:
+def _stages(found: Sequence[Payment]) -> Markup:
     values: dict[str, list[float]] = {"whole": [p.latency_ms for p in found if p.latency_ms is not None]}
     for payment in found:
         if payment.timeline is not None:
@@ -210,15 +210,23 @@ def _stages(story: Story, found: Sequence[Payment]) -> Markup:
         **STAGES,
         "notice": "decision in the ledger to the terminal's knowing (Kafka transaction, gateway, long poll)",
     }
+    titles = {
+        "whole": "Face to settlement",
+        "recognise": "Recognise",
+        "judge": "Judge",
+        "confirm": "The person at the PIN pad",
+        "settle": "Settle",
+        "emit": "Emit",
+        "notice": "Notice",
+    }
     every = [ms for list_ in values.values() for ms in list_]
     low, high = 0.3, max(1_000.0, max(every, default=1_000.0))
-    del story
     return el(
         "div",
         (
             el(
                 "div",
-                el("h3", name),
+                el("h3", titles[name]),
                 el("p", text, class_="what"),
                 charts.distribution(values[name], low, high),
                 el("p", _summary(values[name]), class_="summary"),

@@ -115,4 +115,5 @@ def decided(shot: Shot) -> str:
     if line is not None and line.decision is not None:
         parts.append(line.decision.replace("_", " "))
     parts.append(payment.colour_key)
-    return f"{', '.join(parts)}.".capitalize()
+    said = ", ".join(parts)
+    return f"{said[:1].upper()}{said[1:]}."
