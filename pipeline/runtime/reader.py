@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.errors import InvalidMessage, KafkaUnavailable
 from pipeline.ports import Headers, InMessage
@@ -77,11 +77,24 @@ def _start_positions(consumer: Consumer, topics: Sequence[str], since_us: int | 
             raise KafkaUnavailable(f"reading the topic {topic}: it does not exist; run `facepay topics apply`")
         starts.extend(TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in sorted(metadata.partitions))
     if since_us is not None:
+        # The ends are taken before the times are asked for: what is written between the two is read, not skipped.
+        ends = {(t.topic, t.partition): _end(consumer, t) for t in starts}
         asked = [TopicPartition(t.topic, t.partition, since_us // 1000) for t in starts]
         found = consumer.offsets_for_times(asked, timeout=METADATA_TIMEOUT_S)
-        # A negative answer means the end: nothing is as new as that.
-        starts = [TopicPartition(t.topic, t.partition, t.offset if t.offset >= 0 else OFFSET_END) for t in found]
+        # A negative answer means that nothing is as new as that.
+        starts = [
+            TopicPartition(t.topic, t.partition, t.offset if t.offset >= 0 else ends[t.topic, t.partition])
+            for t in found
+        ]
     return starts
+
+
+def _end(consumer: Consumer, partition: TopicPartition) -> int:
+    """The partition's end now; raises `KafkaUnavailable`."""
+    marks = consumer.get_watermark_offsets(partition, timeout=METADATA_TIMEOUT_S)
+    if marks is None:
+        raise KafkaUnavailable(f"reading the topic {partition.topic}: Kafka does not tell where it ends")
+    return int(marks[1])
 
 
 class TopicReader:
