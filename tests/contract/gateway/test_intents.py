@@ -298,6 +298,16 @@ def test_an_approved_intent_takes_no_pin(till: Till, world: World) -> None:
     assert error_of(till.confirm(terms.intent_id, verdict.event_id)) == (409, "nothing_to_confirm")
 
 
+@pytest.mark.parametrize("outcome", ["expired", "cancelled", "declined"])
+def test_what_has_ended_takes_no_pin(till: Till, world: World, outcome: str) -> None:
+    """After the outcome a PIN for the step-up that was asked before is refused, unlooked at."""
+    terms = till.opened()
+    verdict = world.judge(terms, "step_up", world.enrol())
+    world.settle(terms, outcome)
+    till.until(terms.intent_id, outcome)
+    assert error_of(till.confirm(terms.intent_id, verdict.event_id)) == (409, "nothing_to_confirm")
+
+
 def test_what_is_no_event_is_passed_over(till: Till, world: World) -> None:
     """Bytes that are no event, or an event of a wrong type, on any topic do not stop what follows."""
     terms = till.opened()
