@@ -1,7 +1,7 @@
 """How a request waits for news without asking again: threads wake it.
 
-Readers apply events in their own threads and call `wake`; requests wait on the event loop. A waiter registers before
-it looks at the book, so news that come between the look and the wait are not lost.
+Readers apply events in their own threads and call `wake`, which runs on the event loop; a waiter registers and looks
+at the book without giving the loop away in between, so news that come between the look and the wait are not lost.
 """
 
 from __future__ import annotations
