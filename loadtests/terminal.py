@@ -10,15 +10,16 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from loadtests.cameras import Camera, Film, Stand
+from loadtests.cameras import Film, Stand
 from loadtests.gateway_client import GatewayClient, GatewayRefusal, HintView, IntentView, Opened, VerdictView
 from loadtests.motion import Motion, Scene, portrait
 from loadtests.people.cast import Payer
 from loadtests.people.visits import Kind, Visit
 from pipeline.errors import OutsideError
 from pipeline.ports import Clock
-from schemas.events import Settlement
+from schemas.events import PaymentTerms, Settlement
 
 POLL_MS = 2_000
 OVERDUE_S = 40.0
@@ -75,6 +76,14 @@ class VisitRecord:
         return self.hints[-1].replace("_", " ") if self.hints else "looking"
 
 
+class Filming(Protocol):
+    """What a terminal needs of its camera (`loadtests.cameras.Camera`)."""
+
+    async def film(self, terms: PaymentTerms, trace: str, stand: Stand, film: Film, done: Callable[[], bool]) -> None:
+        """Films until `done` or until the deadline."""
+        ...
+
+
 class TerminalClient:
     """One terminal with one camera; `run` serves one visit after the other."""
 
@@ -83,7 +92,7 @@ class TerminalClient:
         terminal_id: str,
         currency: str,
         gateway: GatewayClient,
-        camera: Camera,
+        camera: Filming,
         clock: Clock,
         *,
         on_change: Callable[[VisitRecord], None] = lambda _: None,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 FIRST_SHARE = 0.35
+FIRST_S = 20.0
 EVERY_S = 45.0
 CALM_S = 12.0
 """Nothing is killed in the last seconds, so that its recovery can be seen."""
@@ -31,7 +32,7 @@ def plan(agents: Sequence[str], seconds: float, seed: int) -> list[Strike]:
     draw = random.Random(f"chaos {seed}")
     order: list[str] = []
     strikes = []
-    at_s = FIRST_SHARE * seconds
+    at_s = min(FIRST_S, FIRST_SHARE * seconds)
     while at_s <= seconds - min(CALM_S, 0.6 * seconds):
         if not order:
             order = draw.sample(list(agents), len(agents))
