@@ -1,0 +1,118 @@
+"""`facepay demo` as a person runs it: small, with a killed agent, then stopped by Ctrl-C in the middle of another."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.stack import wait_until
+
+KEYS = {
+    "intents", "settled", "declined", "expired", "cancelled", "stepped_up", "refunded", "frames", "wrong_payer",
+    "duplicates", "lost", "p50_ms", "p99_ms", "p99_undisturbed_ms", "settlements_per_s", "audit", "startup_s",
+}  # fmt: skip
+"""What `interface.md` promises of `demo --json`, at least."""
+
+
+def command(shared: Path, report: Path, *more: str) -> list[str]:
+    """The command line of a demo on the shared models and portraits."""
+    return [
+        sys.executable, "-m", "pipeline.cli", "demo", "--json", "--report", str(report),
+        "--models", str(shared / "models"), "--people", str(shared / "faces" / "congress"), *more,
+    ]  # fmt: skip
+
+
+def children_of(pid: int) -> set[int]:
+    """All living descendants of a process, by the kernel's own list."""
+    found: set[int] = set()
+    for listed in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = listed.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found |= {int(listed.parent.name), *children_of(int(listed.parent.name))}
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_small_demo(shared: Path, tmp_path: Path) -> None:
+    """Exit 0, every key of the interface, the right people charged once while an agent was killed, and a report."""
+    report = tmp_path / "report.html"
+    ran = subprocess.run(
+        command(shared, report, "--seconds", "10", "--terminals", "4", "--seed", "2"),
+        capture_output=True,
+        timeout=220,
+        check=False,
+    )
+    said = ran.stderr.decode()
+    assert ran.returncode == 0, said[-3000:]
+    (line,) = ran.stdout.decode().splitlines()
+    answer: dict[str, Any] = orjson.loads(line)
+    assert set(answer) >= KEYS
+    assert answer["audit"] == "ok"
+    assert (answer["wrong_payer"], answer["duplicates"], answer["lost"], answer["strangers_charged"]) == (0, 0, 0, 0)
+    ended = sum(answer[name] for name in ("settled", "declined", "expired", "cancelled"))
+    assert ended == answer["intents"]
+    assert answer["settled"] > 0
+    assert len(answer["killed"]) == 1
+    assert "CHAOS" in said
+    assert "liveness is not judged" in said
+    html = report.read_text()
+    assert html.count('<tr id="payment-') == answer["intents"]
+    assert "data:image/jpeg;base64," in html
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_ctrl_c_leaves_nothing_running(shared: Path, tmp_path: Path) -> None:
+    """Children are stopped, the folder is removed, the exit code is that of an interrupt."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    log = (tmp_path / "said").open("wb")
+    with (
+        log,
+        subprocess.Popen(
+            command(shared, tmp_path / "r.html", "--seconds", "120"),
+            env=environment,
+            stderr=log,
+            start_new_session=True,
+        ) as running,
+    ):
+        try:
+            wait_until(lambda: b"Everything is ready" in (tmp_path / "said").read_bytes(), 120, "the demo is ready")
+            children = children_of(running.pid)
+            assert len(children) >= 6
+            os.killpg(running.pid, signal.SIGINT)
+            assert running.wait(60) == 130
+        finally:
+            running.kill()
+    wait_until(lambda: not any(alive(pid) for pid in children), 20, "all children have ended")
+    assert list(tmp_path.glob("facepay-demo-*")) == []
+
+
+def test_without_people_the_demo_says_what_to_pass(tmp_path: Path) -> None:
+    """Exit 2 and one sentence."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "demo", "--models", str(tmp_path), "--people", str(tmp_path / "none")],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert b"pass an existing one" in ran.stderr
