@@ -146,7 +146,8 @@ RUN: Mapping[str, Callable[[Settings, Health], int]] = {
 def run_agent(name: str, settings: Settings) -> int:
     """Runs one agent of `agents.AGENTS` in the foreground until it is told to end; returns the exit code."""
     logs.configure(settings.log, name)
-    health = Health(name)
+    # Served before anything else is there: without this the first seconds would look ready.
+    health = Health(name, awaits=("assignment",))
     server = HealthServer(health, settings.metrics.host, settings.metrics.port)
     port = server.start()
     log.info("started", metrics=f"http://{settings.metrics.host}:{port}/metrics")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import orjson
@@ -25,7 +25,10 @@ STALL_S = 10.0
 class Health:
     """The conditions of one process; any thread may write and read."""
 
-    def __init__(self, agent: str, *, live_s: float = LIVE_S, stall_s: float = STALL_S) -> None:
+    def __init__(
+        self, agent: str, *, live_s: float = LIVE_S, stall_s: float = STALL_S, awaits: Sequence[str] = ()
+    ) -> None:
+        """`awaits`: conditions that somebody will set; until then the process is not ready."""
         self.agent = agent
         self._live_s = live_s
         self._stall_s = stall_s
@@ -33,7 +36,7 @@ class Health:
         self._beat = time.monotonic()
         self._progress = time.monotonic()
         self._waiting = 0
-        self._conditions: dict[str, tuple[bool, str]] = {}
+        self._conditions: dict[str, tuple[bool, str]] = dict.fromkeys(awaits, (False, "the process is starting"))
 
     def beat(self) -> None:
         """The loop has gone round."""
