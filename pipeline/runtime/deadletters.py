@@ -65,3 +65,10 @@ def associated(position: tuple[str, str, str]) -> bytes:
 def _code(reason: str) -> str:
     """A reason that is no code would make the letter itself undeliverable."""
     return reason if re.fullmatch(r"[a-z][a-z0-9_]{0,63}", reason) else "unknown"
+
+
+def open_letter(seal: Seal, letter: DeadLetter) -> tuple[bytes, bytes]:
+    """The key and the value that a letter keeps, for the operator who has the key; raises `SealError`."""
+    position = associated((letter.topic, str(letter.partition), str(letter.offset)))
+    key, value = (base64.b64decode(sealed) for sealed in (letter.sealed_key, letter.sealed_value))
+    return seal.open(key, position), seal.open(value, position)
