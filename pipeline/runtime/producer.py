@@ -27,6 +27,8 @@ def make_producer(
         "enable.idempotence": True,
         "partitioner": PARTITIONER,
         "linger.ms": 2,
+        # The default of 10 s is how long a broker that is back may stay unseen.
+        "reconnect.backoff.max.ms": 1_000,
         "delivery.timeout.ms": kafka.request_timeout_ms,
     }
     # `log_level` is the one name that librdkafka itself spells with an underscore.

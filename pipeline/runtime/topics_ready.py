@@ -27,13 +27,13 @@ def await_topics(
     Kafka that is down is waited for without end (it comes back by itself; `/readyz` says so meanwhile). A topic that is
     still missing after `topic_wait_s` is a mistake of somebody and raises `KafkaUnavailable`.
     """
-    client = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
+    client = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 1_000})
     missing_since: float | None = None
     said = ""
     while not stop.is_set():
         health.beat()
         try:
-            present = client.list_topics(timeout=5).topics
+            present = client.list_topics(timeout=2).topics
         except KafkaException as error:
             missing_since = None
             why = f"Kafka at {kafka.bootstrap} does not answer: {error.args[0].str()}"

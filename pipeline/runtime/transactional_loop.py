@@ -150,6 +150,7 @@ class TransactionalLoop:
             "heartbeat.interval.ms": max(300, self._agent.session_timeout_ms // 4),
             "max.poll.interval.ms": 60_000,
             "fetch.wait.max.ms": 20,
+            "reconnect.backoff.max.ms": 1_000,
         }
 
     def _round(self) -> None:

@@ -4,7 +4,8 @@ What to do with an error follows from measured behaviour of librdkafka 2.16 (whi
 answered by the same call again, one that requires an abort by an abort (the rows are still in the database), and
 everything else (fenced, timed out, a commit that had to be retried) by the end of the process: a new process takes a
 new producer epoch, so that a late end of the old transaction cannot hit the next one. A call can also block for ever,
-past its own timeout (librdkafka 5456, 5511): the watchdog ends a process whose transaction is open for too long.
+past its own timeout (librdkafka 5456, 5511; a broker killed under load is enough): the watchdog ends a process whose
+call is overdue, or whose transaction is open for too long.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ from pipeline.settings import Agent, Kafka
 
 log = structlog.get_logger(__name__)
 
-CALL_S = 15.0
+START_S = 15.0
+CALL_S = 5.0
+"""What a call may take before it is made again: half of the time after which Kafka aborts the transaction."""
+OVERDUE_S = 2.0
+"""A call that is past its own timeout by this much will not return."""
 RETRY_S = 30.0
 TIMED_OUT = frozenset({KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE})  # noqa: SLF001 - librdkafka's own codes
 
@@ -37,10 +42,12 @@ class Doubtful(Exception):
 
 @dataclass(slots=True)
 class Watchdog:
-    """Ends the process (exit 70) when a transaction has been open for longer than `limit_s`."""
+    """Ends the process (exit 70) when a transaction has been open for longer than `limit_s`, or a call is overdue."""
 
     limit_s: float
     opened_at: float | None = None
+    call: tuple[str, float] | None = None
+    """The call that is under way and when it will be overdue."""
 
     def start(self) -> None:
         """Starts the watching thread."""
@@ -48,10 +55,15 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
-            time.sleep(min(1.0, self.limit_s / 4))
-            opened_at = self.opened_at
-            if opened_at is not None and time.monotonic() - opened_at > self.limit_s:
-                log.critical("transaction_stuck", open_s=round(time.monotonic() - opened_at, 1))
+            time.sleep(min(0.5, self.limit_s / 4))
+            now, opened_at, call = time.monotonic(), self.opened_at, self.call
+            too_long = opened_at is not None and now - opened_at > self.limit_s
+            if too_long or (call is not None and now > call[1]):
+                log.critical(
+                    "transaction_stuck",
+                    doing=call[0] if call else None,
+                    open_s=round(now - opened_at, 1) if opened_at is not None else None,
+                )
                 os._exit(UNEXPECTED)
 
 
@@ -77,7 +89,7 @@ class Transactions:
         Raises `KafkaException` when Kafka does not answer.
         """
         self._watchdog.start()
-        self._call("init", lambda: self._producer.init_transactions(CALL_S))
+        self._call("init", self._producer.init_transactions, START_S)
 
     def emit(self, rows: Sequence[Emit], offsets: Sequence[TopicPartition], consumer: Consumer) -> bool:
         """One transaction: all rows and all offsets, or nothing.
@@ -85,6 +97,7 @@ class Transactions:
         False: it was aborted and may be tried again after the next poll. Raises `Doubtful` when only a new process may
         go on.
         """
+        self._producer.poll(0)  # what librdkafka wants to log
         self._watchdog.opened_at = time.monotonic()
         self._retried.clear()
         try:
@@ -105,8 +118,8 @@ class Transactions:
             for row in rows:
                 produce(self._producer, row)
             group = consumer.consumer_group_metadata()
-            self._call("offsets", lambda: self._producer.send_offsets_to_transaction(list(offsets), group, CALL_S))
-            self._call("commit", lambda: self._producer.commit_transaction(CALL_S))
+            self._call("offsets", lambda s: self._producer.send_offsets_to_transaction(list(offsets), group, s))
+            self._call("commit", self._producer.commit_transaction)
         except KafkaException as error:
             found: KafkaError = error.args[0]
             if found.fatal() or not found.txn_requires_abort():
@@ -118,19 +131,20 @@ class Transactions:
 
     def _abort(self, why: KafkaError) -> None:
         try:
-            self._call("abort", lambda: self._producer.abort_transaction(CALL_S))
+            self._call("abort", self._producer.abort_transaction)
         except KafkaException as error:
             raise Doubtful(f"aborting after {why.name()}: {error.args[0].name()}") from error
         log.warning("transaction_aborted", why=why.name())
         if why.code() in TIMED_OUT:
             raise Doubtful(f"aborted after {why.name()}")
 
-    def _call(self, what: str, call: Callable[[], object]) -> None:
+    def _call(self, what: str, call: Callable[[float], object], timeout_s: float = CALL_S) -> None:
         """The same call again while the error is retriable."""
         deadline = time.monotonic() + RETRY_S
         while True:
+            self._watchdog.call = (what, time.monotonic() + timeout_s + OVERDUE_S)
             try:
-                call()
+                call(timeout_s)
             except KafkaException as error:
                 found: KafkaError = error.args[0]
                 again = found.retriable() and not found.txn_requires_abort() and not found.fatal()
@@ -140,6 +154,8 @@ class Transactions:
                 log.warning("transaction_retry", what=what, error=found.name())
             else:
                 return
+            finally:
+                self._watchdog.call = None
 
 
 def with_position(offsets: Mapping[tuple[str, int], int], metadata: Mapping[int, str]) -> list[TopicPartition]:

@@ -24,7 +24,7 @@ from pipeline.keys.seals import AesGcmSeal
 from pipeline.ledger import database
 from pipeline.ledger.store import SqlLaneStore
 from pipeline.ports import InMessage
-from pipeline.runtime import logs
+from pipeline.runtime import logs, transactions
 from pipeline.runtime.deadletters import DeadLetters
 from pipeline.runtime.health import Health, HealthServer
 from pipeline.runtime.transactional_loop import TransactionalLoop
@@ -61,6 +61,7 @@ class Plan:
     seed: int = 0
     act: Literal["kill", "stop", "block", "exit"] = "kill"
     watchdog_s: float | None = None
+    call_s: float = transactions.CALL_S
     session_timeout_ms: int = 10_000
     without_file_lock: bool = False
 
@@ -113,9 +114,15 @@ def sabotage_transactions(saboteur: Saboteur, watchdog_s: float | None) -> None:
     """Borders around the calls of a transaction; a watchdog that loses patience sooner."""
     really_call, watchdog_start = Transactions._call, Watchdog.start
 
-    def bordered(self: Transactions, what: str, call: Callable[[], object]) -> None:
+    def bordered(
+        self: Transactions, what: str, call: Callable[[float], object], timeout_s: float = transactions.CALL_S
+    ) -> None:
+        def inside(seconds: float) -> object:
+            saboteur.reach(f"{what}:inside")
+            return call(seconds)
+
         saboteur.reach(f"{what}:before")
-        really_call(self, what, call)
+        really_call(self, what, inside, timeout_s)
         saboteur.reach(f"{what}:after")
 
     def impatient(self: Watchdog) -> None:
@@ -131,6 +138,7 @@ def run(plan: Plan) -> int:
     if plan.without_file_lock:
         database.InstanceLock = _NoLock  # type: ignore[assignment,misc]
     saboteur = Saboteur(plan)
+    transactions.CALL_S = plan.call_s
     sabotage_transactions(saboteur, plan.watchdog_s)
     health = Health("settlement", stall_s=3.0)
     port = HealthServer(health, "127.0.0.1", 0).start()
