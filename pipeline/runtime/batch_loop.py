@@ -25,9 +25,9 @@ from dataclasses import dataclass
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from pipeline import metrics
 from pipeline.errors import KafkaUnavailable
-from pipeline.ports import BatchHandler, Clock, Emit, HandlerResult, InMessage, Reject
+from pipeline.ports import BatchHandler, Clock, Emit, HandlerResult, InMessage
+from pipeline.runtime.batches import Batches
 from pipeline.runtime.deadletters import DeadLetters
 from pipeline.runtime.health import Health
 from pipeline.runtime.lag import LagWatch
@@ -41,6 +41,8 @@ from pipeline.settings import Agent, Kafka
 log = structlog.get_logger(__name__)
 
 DEPTH = 2
+COMMIT_MS = 100
+"""A process that is killed does again what it finished in this time, and what was in flight."""
 CONFIRM_S = 40.0
 """Longest wait for the confirmation of one batch; longer than the producer's own delivery timeout."""
 
@@ -76,7 +78,6 @@ class BatchLoop:
         self._handler = handler
         self._kafka = kafka
         self._agent = agent
-        self._dead = dead
         self._health = health
         self._clock = clock
         self._group = group or f"facepay-{handler.name}"
@@ -89,6 +90,7 @@ class BatchLoop:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=handler.name)
         self._producer: Producer
         self._consumer: Consumer
+        self._batches = Batches(handler.name, handler.source, dead, clock)
         self._lag = LagWatch(kafka, handler.name, health)
 
     def run(self) -> int:
@@ -133,7 +135,7 @@ class BatchLoop:
             "client.id": f"{self._handler.name}-{self._agent.instance}",
             "enable.auto.offset.store": False,
             "enable.auto.commit": True,
-            "auto.commit.interval.ms": 500,
+            "auto.commit.interval.ms": COMMIT_MS,
             "auto.offset.reset": "earliest",
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": self._agent.session_timeout_ms,
@@ -156,11 +158,7 @@ class BatchLoop:
     def _take(self, messages: Sequence[InMessage]) -> None:
         if not messages:
             return
-        now_us = self._clock()
-        metrics.BATCH.labels(self._handler.name).observe(len(messages))
-        metrics.CONSUMED.labels(self._handler.name, self._handler.source).inc(len(messages))
-        for message in messages:
-            metrics.QUEUE_WAIT.labels(self._handler.name).observe(max(0, now_us - message.timestamp_us) / 1e6)
+        self._batches.taken(messages)
         self._flights.append(_Flight(messages, self._worker.submit(self._handler.process, messages)))
 
     def _finish(self, *, everything: bool) -> None:
@@ -168,20 +166,10 @@ class BatchLoop:
         while self._flights and (everything or self._flights[0].results.done()):
             flight = self._flights.popleft()
             results = flight.results.result()
-            emits = list(self._outcome(flight.messages, results))
+            emits = self._batches.outcome(flight.messages, results)
             self._send_and_confirm(emits)
             self._store(flight.messages)
             self._health.progressed()
-
-    def _outcome(self, messages: Sequence[InMessage], results: Sequence[HandlerResult]) -> Sequence[Emit]:
-        emits: list[Emit] = []
-        for message, result in zip(messages, results, strict=True):
-            if isinstance(result, Reject):
-                metrics.DEAD.labels(self._handler.name, result.reason).inc()
-                emits.append(self._dead.emit(message, result.reason, result.detail, self._clock()))
-            else:
-                emits.extend(result)
-        return emits
 
     def _send_and_confirm(self, emits: Sequence[Emit]) -> None:
         """Returns when every record is on Kafka; anything else ends the process before an offset is stored."""
@@ -200,8 +188,7 @@ class BatchLoop:
             self._health.beat()
             if time.monotonic() > deadline:
                 raise KafkaUnavailable(f"sending {len(emits)} records: {waiting[0]} unconfirmed after {CONFIRM_S} s")
-        for emit in emits:
-            metrics.EMITTED.labels(self._handler.name, emit.topic).inc()
+        self._batches.confirmed(emits)
 
     def _store(self, messages: Sequence[InMessage]) -> None:
         owned = {(t.topic, t.partition) for t in self._consumer.assignment()}
@@ -223,12 +210,16 @@ class BatchLoop:
             log.warning("commit_failed", agent=self._handler.name, error=error.name())
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # What is in flight belongs to earlier assignments. Finished now, while only kept partitions are owned, it
+        # cannot set back what another owner has committed since.
+        self._finish(everything=True)
         committed = consumer.committed(partitions, timeout=20) if partitions else []
         for at in committed:
             if self._restore and at.offset >= 0:
                 since_us = self._clock() - self._agent.restore_window_s * 1_000_000
                 records = recent_records(self._kafka, at.topic, at.partition, at.offset, since_us)
-                self._handler.restore(at.partition, records)
+                # In the worker, as all that touches the handler: it may be busy with a partition that stayed.
+                self._worker.submit(self._handler.restore, at.partition, records).result()
         self._lag.assigned(committed)
         self._health.set_ready("assignment", ok=True)
         log.info("assigned", agent=self._handler.name, partitions=[t.partition for t in partitions])
@@ -244,10 +235,9 @@ class BatchLoop:
         self._forget(partitions, "lost")
 
     def _forget(self, partitions: list[TopicPartition], how: str) -> None:
-        # The worker must not be inside the handler while its memory goes.
-        wait([flight.results for flight in self._flights])
         for at in partitions:
-            self._handler.forget(at.partition)
+            # In the worker, behind what is in flight there: never two threads in the handler at once.
+            self._worker.submit(self._handler.forget, at.partition).result()
         self._lag.taken(partitions)
         log.info("partitions_gone", agent=self._handler.name, how=how, partitions=[t.partition for t in partitions])
 

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # named, not exported
 
@@ -19,8 +18,6 @@ from pipeline import metrics
 from pipeline.ports import InMessage
 from pipeline.runtime.health import Health
 from pipeline.settings import Kafka
-
-log = structlog.get_logger(__name__)
 
 EVERY_S = 1.0
 ANSWER_S = 2.0
@@ -74,31 +71,28 @@ class LagWatch:
                 self._newest_us = max(self._newest_us, message.timestamp_us)
 
     def _watch(self) -> None:
-        client = AdminClient({"bootstrap.servers": self._kafka.bootstrap, "log_level": 0})
+        client = None
         while True:
+            client = client or AdminClient({"bootstrap.servers": self._kafka.bootstrap, "log_level": 0})
             try:
                 self._look(client)
+                self._health.set_ready("kafka", ok=True)
             except Exception as error:  # noqa: BLE001 - a watch that ended would leave its last answer standing for ever
-                log.warning("lag_unknown", agent=self._agent, why=str(error))
-                why = f"Kafka at {self._kafka.bootstrap} does not say how much waits: {error}"
+                said = error.args[0].str() if isinstance(error, KafkaException) else error
+                why = f"Kafka at {self._kafka.bootstrap} does not answer: {said}"
                 self._health.set_ready("kafka", ok=False, why=why)
+                # A new one asks for the leaders again; the old one goes on with those it knew, also after an election.
+                client = None
             time.sleep(EVERY_S)
 
     def _look(self, client: AdminClient) -> None:
         with self._lock:
             positions = dict(self._next)
         latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-        wanted = {TopicPartition(topic, p): latest for topic, p in positions}
-        starts = {TopicPartition(topic, p): earliest for (topic, p), at in positions.items() if at is None}
-        try:
-            if not wanted:
-                client.list_topics(timeout=ANSWER_S)
-            ends = _offsets(client, wanted)
-            begins = _offsets(client, starts)
-        except (KafkaException, TimeoutError) as error:
-            self._health.set_ready("kafka", ok=False, why=f"Kafka at {self._kafka.bootstrap} does not answer: {error}")
-            return
-        self._health.set_ready("kafka", ok=True)
+        if not positions:
+            client.list_topics(timeout=ANSWER_S)
+        ends = _offsets(client, {TopicPartition(topic, p): latest for topic, p in positions})
+        begins = _offsets(client, {TopicPartition(*at): earliest for at, n in positions.items() if n is None})
         self._tell(sum(max(0, ends[at] - (begins[at] if n is None else n)) for at, n in positions.items()))
 
     def _tell(self, waiting: int) -> None:
@@ -117,4 +111,9 @@ def _offsets(client: AdminClient, wanted: Mapping[TopicPartition, OffsetSpec]) -
     if not wanted:
         return {}
     futures = client.list_offsets(dict(wanted), request_timeout=ANSWER_S)
-    return {(t.topic, t.partition): future.result(ANSWER_S + 1).offset for t, future in futures.items()}
+    found = {(t.topic, t.partition): future.result(ANSWER_S + 1).offset for t, future in futures.items()}
+    # librdkafka knows the leaders of old and gives no error when one of them does not answer: it gives no offset.
+    silent = sorted(partition for (_, partition), offset in found.items() if offset < 0)
+    if silent:
+        raise TimeoutError(f"no answer for the partitions {silent} within {ANSWER_S} s")
+    return found

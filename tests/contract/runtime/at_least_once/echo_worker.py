@@ -1,7 +1,8 @@
 """An agent over either at-least-once loop that repeats what it reads, and can be made to stumble.
 
-`python -m tests.contract.runtime.echo_worker PLAN`, PLAN being a `Plan` as JSON. What the loop asks of the handler goes
-to `Plan.diary`, one JSON line each. A `FacepayError` ends it as it ends `facepay agent`: one sentence, its exit code.
+`python -m tests.contract.runtime.at_least_once.echo_worker PLAN`, PLAN being a `Plan` as JSON. What the loop asks of
+the handler goes to `Plan.diary`, one JSON line each. A `FacepayError` ends it as it ends `facepay agent`: one sentence,
+its exit code.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Plan:
     unready_while: str = ""
     """The handler is not ready while a file of this name exists."""
     topic_wait_s: float = 30.0
+    stall_s: float = 10.0
 
 
 class Echo:
@@ -96,11 +98,10 @@ class Echo:
 
 def main(plan: Plan) -> int:
     """Runs the loop; returns its exit code."""
-    health = Health("echo")
+    health = Health("echo", stall_s=plan.stall_s)
     port = HealthServer(health, "127.0.0.1", 0).start()
     Path(plan.diary + ".port").write_text(str(port), "utf-8")
-    defaults = topics_ready.await_topics.__kwdefaults__
-    defaults["topic_wait_s"] = plan.topic_wait_s
+    topics_ready.await_topics.__kwdefaults__ = {"topic_wait_s": plan.topic_wait_s}
     loop: type[BatchLoop]
     if plan.loop == "batch":
         loop = BatchLoop

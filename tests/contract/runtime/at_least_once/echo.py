@@ -6,7 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from pipeline.runtime.reader import read_topic
 from pipeline.settings import Kafka
 from schemas.codec import decode
 from schemas.events import DeadLetter
-from tests.contract.runtime.echo_worker import Plan
+from tests.contract.runtime.at_least_once.echo_worker import Plan
 from tests.stack import create_topics, unique, wait_until
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 PARTITIONS = 4
 
 
@@ -51,7 +51,7 @@ class Worker:
         """Status and body of the worker's own HTTP answer; 0 while it does not serve."""
         try:
             port = Path(self.plan.diary + ".port").read_text("utf-8")
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:  # noqa: S310 - loopback
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -90,34 +90,37 @@ class Bench:
     folder: Path
     loop: str
     target_config: Mapping[str, str] = field(default_factory=dict)
-    make: bool = True
+    make_target: bool = True
 
     def __post_init__(self) -> None:
         self.kafka = Kafka(bootstrap=self.bootstrap)
         self.source, self.target, self.dead = unique("in"), unique("out"), unique("dead")
-        if self.make:
-            self.make_topics()
+        create_topics(self.bootstrap, {self.source: PARTITIONS, self.dead: 1})
+        if self.make_target:
+            self.create_target()
         self.workers: list[Worker] = []
         self.sent: list[bytes] = []
 
-    def make_topics(self) -> None:
-        """Source and target with four partitions, a dead letter with one."""
-        create_topics(self.bootstrap, {self.source: PARTITIONS, self.dead: 1})
+    def create_target(self) -> None:
+        """The topic that results go to, with as many partitions as the source."""
         create_topics(self.bootstrap, {self.target: PARTITIONS}, self.target_config)
 
     def worker(self, **plan: Any) -> Worker:
         """A worker, not started."""
         name = f"worker{len(self.workers)}"
         made = Plan(
-            loop=self.loop,  # type: ignore[arg-type]
-            bootstrap=self.bootstrap,
-            source=self.source,
-            target=self.target,
-            dead=self.dead,
-            diary=str(self.folder / name),
-            **{"instance": str(len(self.workers)), **plan},
+            **{
+                "loop": self.loop,
+                "bootstrap": self.bootstrap,
+                "source": self.source,
+                "target": self.target,
+                "dead": self.dead,
+                "diary": str(self.folder / name),
+                "instance": str(len(self.workers)),
+                **plan,
+            }
         )
-        call = [sys.executable, "-W", "error", "-m", "tests.contract.runtime.echo_worker"]
+        call = [sys.executable, "-W", "error", "-m", "tests.contract.runtime.at_least_once.echo_worker"]
         argv = [*call, orjson.dumps(asdict(made)).decode()]
         worker = Worker(Supervised(name, argv, None, self.folder / f"{name}.log", ROOT), made)
         self.workers.append(worker)
@@ -173,6 +176,10 @@ class Bench:
 
     def _logs(self) -> str:
         return " | ".join(worker.said()[-1500:] for worker in self.workers)
+
+
+MakeBench = Callable[..., Bench]
+"""The fixture `bench`: takes the options of `Bench`, and another bootstrap address."""
 
 
 def key_of(value: bytes) -> bytes:
