@@ -141,3 +141,12 @@ def test_the_site_builds_strictly_and_asks_nobody(tmp_path: Path) -> None:
             r"<(?:script|img|link|iframe)[^>]*\s(?:src|href)=[\"']?https?://[^\"'\s>]+", page.read_text()
         )
         assert not fetched, f"{page.name}: {fetched}"
+
+
+def test_every_test_named_in_the_guarantees_exists(root: Path) -> None:
+    """A guarantee whose test was renamed or removed is a claim without proof."""
+    named = re.findall(r"`(tests/[\w/.]+\.py)(?:::(\w+))?`", (root / "docs" / "guarantees.md").read_text("utf-8"))
+    assert len(named) > 20
+    for file, test in named:
+        code = (root / file).read_text("utf-8")
+        assert not test or f"def {test}(" in code, f"{file} has no {test}"
