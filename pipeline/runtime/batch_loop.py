@@ -14,6 +14,7 @@ Anything unexpected ends the process with exit code 70: a supervisor starts it a
 from __future__ import annotations
 
 import collections
+import logging
 import os
 import signal
 import threading
@@ -104,7 +105,7 @@ class BatchLoop:
             self._health.beat()
         self._health.set_ready("handler", ok=True)
         self._producer = make_producer(self._kafka)
-        self._consumer = Consumer(self._consumer_settings())
+        self._consumer = Consumer(self._consumer_settings(), logger=logging.getLogger("librdkafka"))
         self._consumer.subscribe(
             [self._handler.source], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
@@ -142,6 +143,8 @@ class BatchLoop:
             "heartbeat.interval.ms": max(300, self._agent.session_timeout_ms // 4),
             "max.poll.interval.ms": 60_000,
             "fetch.wait.max.ms": 20,
+            # The default of 10 s is how long a broker that is back may stay unseen.
+            "reconnect.backoff.max.ms": 1_000,
             "on_commit": self._committed,
         }
 

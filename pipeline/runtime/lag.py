@@ -28,7 +28,8 @@ def committed_offsets(kafka: Kafka, group: str, partitions: Sequence[TopicPartit
     """Where a group has committed (negative: nowhere yet), without joining it; raises `KafkaException`."""
     if not partitions:
         return []
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group, "enable.auto.commit": False})
+    settings = {"bootstrap.servers": kafka.bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 0}
+    consumer = Consumer(settings)
     try:
         return consumer.committed(list(partitions), timeout=COMMITTED_S)
     finally:

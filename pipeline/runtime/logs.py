@@ -19,7 +19,7 @@ import structlog
 from pipeline.settings import Log
 
 SECRET_WORDS = ("pin", "secret", "password", "token", "embedding", "vector", "jpeg", "template", "frame_key", "mac")
-CHATTY = ("aiokafka", "faust", "mode")
+CHATTY = ("aiokafka", "faust", "librdkafka", "mode")
 BURST = 5
 INTERVAL_S = 10.0
 

@@ -7,6 +7,7 @@ reads again. What it calls must be idempotent.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -63,8 +64,10 @@ def _consumer(kafka: Kafka, name: str, *, read_committed: bool) -> Consumer:
             # The end of a partition as an event: positions do not count transaction markers and compacted records.
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 20,
+            "reconnect.backoff.max.ms": 1_000,
             "partition.assignment.strategy": "range",
-        }
+        },
+        logger=logging.getLogger("librdkafka"),
     )
 
 
