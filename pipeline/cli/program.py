@@ -14,6 +14,7 @@ import typer
 from pipeline.cli import (
     agent,
     audit,
+    bench,
     camera,
     console,
     demo,
@@ -27,7 +28,7 @@ from pipeline.cli import (
     version,
 )
 
-TRY, RUN, OPERATE, RIGHTS = "Try", "Run", "Operate", "Rights"
+TRY, RUN, OPERATE, RIGHTS, MEASURE = "Try", "Run", "Operate", "Rights", "Measure"
 
 app = typer.Typer(
     name="facepay",
@@ -61,3 +62,4 @@ app.command(rich_help_panel=OPERATE)(audit.audit)
 app.command(rich_help_panel=OPERATE)(settings.settings)
 app.command(rich_help_panel=OPERATE)(version.version)
 app.command(rich_help_panel=RIGHTS)(enrol.enrol)
+app.command(rich_help_panel=MEASURE)(bench.bench)
