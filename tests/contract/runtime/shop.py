@@ -74,6 +74,10 @@ class Shop:
     def url(self) -> str:
         return f"sqlite:///{self.ledger}"
 
+    def change(self, **other: object) -> None:
+        """Changes the plan of the instances to come."""
+        self.plan = dataclasses.replace(self.plan, **other)  # type: ignore[arg-type]
+
     def worker(self, **other: object) -> Supervised:
         """An instance by the plan with changes, started."""
         plan = dataclasses.replace(self.plan, **other)  # type: ignore[arg-type]
