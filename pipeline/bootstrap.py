@@ -159,8 +159,8 @@ def run_agent(name: str, settings: Settings) -> int:
 
 def run_gateway(settings: Settings) -> int:
     """Serves the HTTP API until it is told to end; returns the exit code."""
-    from pipeline.gateway.app import GatewayDeps
     from pipeline.gateway.app import run as serve_gateway
+    from pipeline.gateway.service import GatewayDeps
 
     logs.configure(settings.log, "gateway")
     return serve_gateway(

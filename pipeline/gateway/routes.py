@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -20,11 +20,9 @@ from starlette.responses import Response, StreamingResponse
 from pipeline.gateway import answers
 from pipeline.gateway.answers import ApiError, json_response
 from pipeline.gateway.bodies import IDEMPOTENCY_KEY, CancelBody, ConfirmBody, OpenBody, RefundBody
+from pipeline.gateway.service import Gateway
 from pipeline.keys.terminals import Terminal
 from pipeline.settings import Gateway as Limits
-
-if TYPE_CHECKING:
-    from pipeline.gateway.app import Gateway
 
 MAX_WAIT_MS = 30_000
 STREAM_S = 600

@@ -19,7 +19,8 @@ import uvicorn
 from confluent_kafka import Producer
 from fastapi import FastAPI
 
-from pipeline.gateway.app import GatewayDeps, create_app
+from pipeline.gateway.app import create_app
+from pipeline.gateway.service import GatewayDeps
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.pins import make_verifier, pin_pepper, seal_verifier
 from pipeline.keys.terminals import Terminal, TerminalRegistry, terminal_token

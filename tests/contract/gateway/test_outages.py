@@ -18,7 +18,8 @@ import httpx
 import pytest
 
 from pipeline.errors import OutsideError
-from pipeline.gateway.app import GatewayDeps, run
+from pipeline.gateway.app import run
+from pipeline.gateway.service import GatewayDeps
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import TerminalRegistry
 from pipeline.local import LocalStack
@@ -30,7 +31,8 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from pipeline.gateway import intents
-from pipeline.gateway.app import GatewayDeps, run
+from pipeline.gateway.app import run
+from pipeline.gateway.service import GatewayDeps
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import TerminalRegistry
 from pipeline.settings import Settings
