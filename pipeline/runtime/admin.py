@@ -8,10 +8,11 @@ number; growth is a new generation of the topics.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package names them without exporting them
     AdminClient,
     AlterConfigOpType,
@@ -75,13 +76,22 @@ def apply(kafka: Kafka, *, replication: int = -1) -> list[Change]:
     try:
         if new:
             for future in client.create_topics(new, operation_timeout=TIMEOUT_S).values():
-                future.result(ANSWER_S)
+                _created(future)
         if altered:
             for future in client.incremental_alter_configs(altered).values():
                 future.result(ANSWER_S)
     except KafkaException as error:
         raise _unavailable(kafka, "applying the topics", error) from None
     return changes
+
+
+def _created(future: Future[None]) -> None:
+    try:
+        future.result(ANSWER_S)
+    except KafkaException as error:
+        # Somebody else applies at the same time: what was wished for is there.
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise
 
 
 def identity(kafka: Kafka, names: Sequence[str]) -> KafkaIdentity:

@@ -13,19 +13,13 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package names them without exporting them
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
 
 from pipeline.keys.seals import AesGcmSeal
 from pipeline.runtime.deadletters import associated
 from pipeline.runtime.producer import make_producer
 from tests.contract.runtime.at_least_once.echo import Bench, MakeBench, Worker, key_of, numbered
 from tests.contract.runtime.at_least_once.echo_worker import DEADLETTER_KEY, POISON, STUMBLE
+from tests.contract.runtime.topic_config import set_topic_config
 from tests.stack import wait_until
 
 UNEXPECTED = 70
@@ -119,7 +113,7 @@ def test_a_failed_delivery_ends_the_process_and_loses_nothing(bench: MakeBench, 
     b.send([*numbered(20), big])
     assert worker.wait_exit(30) == UNEXPECTED, worker.said()
     assert big not in b.counts()
-    _configure(kafka, b.target, {"max.message.bytes": "200000"})
+    set_topic_config(kafka, b.target, {"max.message.bytes": "200000"})
     worker.start()
     b.wait_all_out()
 
@@ -224,14 +218,6 @@ def _holds_for(seconds: float, holds: Callable[[], bool], what: str) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         assert holds(), what
-
-
-def _configure(kafka: str, topic: str, config: dict[str, str]) -> None:
-    entries = [ConfigEntry(n, v, incremental_operation=AlterConfigOpType.SET) for n, v in config.items()]
-    admin = AdminClient({"bootstrap.servers": kafka})
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-    for done in admin.incremental_alter_configs([resource]).values():
-        done.result(20)
 
 
 def _bytes(base64_text: str) -> bytes:
