@@ -33,6 +33,7 @@ CALL_S = 5.0
 OVERDUE_S = 2.0
 """A call that is past its own timeout by this much will not return."""
 RETRY_S = 30.0
+RETRY_PAUSE_S = 0.05
 TIMED_OUT = frozenset({KafkaError._TIMED_OUT, KafkaError._TIMED_OUT_QUEUE})  # noqa: SLF001 - librdkafka's own codes
 
 
@@ -152,6 +153,7 @@ class Transactions:
                     raise
                 self._retried.add(what)
                 log.warning("transaction_retry", what=what, error=found.name())
+                time.sleep(RETRY_PAUSE_S)
             else:
                 return
             finally:
