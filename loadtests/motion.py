@@ -59,9 +59,11 @@ def portrait(path: Path) -> Pixels:
 
 
 @lru_cache(maxsize=1)
-def _noise() -> npt.NDArray[np.int16]:
-    """Sensor noise (2 h, 2 w, 3), cut at a new place for each frame: drawing it anew would cost more than the scene."""
-    return np.random.default_rng(7).normal(0, _NOISE_LEVELS, (2 * HEIGHT, 2 * WIDTH, 3)).astype(np.int16)
+def _noise() -> tuple[Pixels, Pixels]:
+    """Sensor noise (2 h, 2 w, 3), what it adds and what it takes, cut at a new place for each frame: drawing it anew
+    would cost more than the scene."""
+    drawn = np.random.default_rng(7).normal(0, _NOISE_LEVELS, (2 * HEIGHT, 2 * WIDTH, 3))
+    return np.asarray(np.clip(drawn, 0, 255), np.uint8), np.asarray(np.clip(-drawn, 0, 255), np.uint8)
 
 
 class Motion:
@@ -91,7 +93,8 @@ class Motion:
         draw = random.Random(self._draw_at + index)
         top, left = draw.randrange(HEIGHT), draw.randrange(WIDTH)
         lit = cv2.convertScaleAbs(canvas, alpha=light)
-        return np.asarray(cv2.add(lit, _noise()[top : top + HEIGHT, left : left + WIDTH], dtype=cv2.CV_8U), np.uint8)
+        more, less = (each[top : top + HEIGHT, left : left + WIDTH] for each in _noise())
+        return np.asarray(cv2.subtract(cv2.add(lit, more), less), np.uint8)
 
     def _where(self, who: int, at_s: float, height_px: float, centre_x: float) -> npt.NDArray[np.float64]:
         """The affine map (2, 3) from the portrait to the frame at that moment."""

@@ -20,6 +20,9 @@ CLOSING_SHARE = 0.08
 CLOSING_S = 3.0
 """No visit begins in the last seconds: at most so long before the end, and at most that share of the whole time."""
 
+APART_S = 0.1
+"""The first person of each terminal comes so much after that of the one before: shops do not open in one instant."""
+
 
 @dataclass(slots=True)
 class Journal:
@@ -59,7 +62,10 @@ async def run(
             terminal = TerminalClient(terminal_id, CURRENCY, gateway, camera, clock, on_change=journal.note)
             clients.append((terminal, gateway))
         watching = asyncio.create_task(_watch(check))
-        serving = [asyncio.create_task(_serve(terminal, crowd, closing_at)) for terminal, _ in clients]
+        serving = [
+            asyncio.create_task(_serve(terminal, crowd, closing_at, number * APART_S))
+            for number, (terminal, _) in enumerate(clients)
+        ]
         everyone = asyncio.create_task(_all(serving))
         try:
             # `watching` ends by raising only: then nobody needs to finish.
@@ -74,7 +80,8 @@ async def run(
         journal.repeated_requests = sum(gateway.repeated for _, gateway in clients)
 
 
-async def _serve(terminal: TerminalClient, crowd: Crowd, closing_at: float) -> None:
+async def _serve(terminal: TerminalClient, crowd: Crowd, closing_at: float, after_s: float) -> None:
+    await asyncio.sleep(after_s)
     while time.monotonic() < closing_at:
         visit = crowd.next()
         try:

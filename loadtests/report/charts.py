@@ -88,7 +88,6 @@ def lanes(bars: Sequence[Bar], bands: Sequence[Band], end_s: float) -> Markup:
     bottom = top + row * len(names)
     rows = {name: top + row * number for number, name in enumerate(names)}
     content = [
-        _bands(bands, end_s, top, bottom),
         _time_axis(end_s, top, bottom),
         (el("text", name, x=_LEFT - 8, y=y + 16, class_="lane", text_anchor="end") for name, y in rows.items()),
         (
@@ -108,6 +107,8 @@ def lanes(bars: Sequence[Bar], bands: Sequence[Band], end_s: float) -> Markup:
             )
             for bar in bars
         ),
+        # Last, so that it shows on the bars that were under way.
+        _bands(bands, end_s, top, bottom),
     ]
     return el("svg", *content, viewbox=f"0 0 {WIDTH} {bottom + 24}", class_="chart", role="img")
 

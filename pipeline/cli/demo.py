@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from pipeline.cli import console
 from pipeline.cli.console import JsonFlag
@@ -104,30 +103,29 @@ def as_json(story: Story, report: Path) -> dict[str, Any]:
 def _show(story: Story, result: dict[str, Any]) -> None:
     from pipeline.audit.invariants import TITLES
 
-    table = Table("", "", show_header=False, box=None, pad_edge=False)
     figures = story.figures
     outcomes = ", ".join(f"{result[name]} {name}" for name in ("settled", "declined", "expired", "cancelled"))
-    table.add_row("payments", f"{figures.intents} intents over {result['terminals']} terminals: {outcomes}")
-    table.add_row(
-        "besides", f"{figures.stepped_up} stepped up to a PIN, {figures.refunded} refunds, {story.frames} frames"
-    )
-    table.add_row(
-        "right person",
-        f"{figures.wrong_payer} charged wrongly; {figures.strangers} visits of strangers, "
-        f"{figures.strangers_charged} charged",
-    )
-    table.add_row("exactly once", f"{figures.duplicates} duplicates, {figures.lost} lost")
+    strangers = f"{figures.strangers} visits of strangers, {figures.strangers_charged} charged"
     calm = f", undisturbed p99 {_ms(figures.p99_undisturbed_ms)}" if story.disturbances else ""
-    table.add_row("face to settlement", f"p50 {_ms(figures.p50_ms)}, p99 {_ms(figures.p99_ms)}{calm}")
-    table.add_row("settlements", f"{figures.settlements_per_s:.1f} a second")
+    _line("payments", f"{figures.intents} intents over {result['terminals']} terminals: {outcomes}")
+    _line("besides", f"{figures.stepped_up} stepped up to a PIN, {figures.refunded} refunds, {story.frames} frames")
+    _line("right person", f"{figures.wrong_payer} charged wrongly; {strangers}", good=not figures.wrong_payer)
+    lost = figures.duplicates or figures.lost
+    _line("exactly once", f"{figures.duplicates} duplicates, {figures.lost} lost", good=not lost)
+    _line("face to settlement", f"p50 {_ms(figures.p50_ms)}, p99 {_ms(figures.p99_ms)}{calm}")
+    _line("settlements", f"{figures.settlements_per_s:.1f} a second")
     for each in story.disturbances:
-        away_s = (each.until_us - each.from_us) / 1e6
-        table.add_row("disturbance", f"{each.agent} was away for {away_s:.1f} s")
+        _line("disturbance", f"{each.agent} was away for {(each.until_us - each.from_us) / 1e6:.1f} s")
     for name, finding in story.findings.items():
         verdict = f"BROKEN, {len(finding.violations)} violations" if finding.violations else "holds"
-        table.add_row(f"audit {name}", f"{verdict}: {TITLES[name]} ({finding.checked} checked)")
-    table.add_row("report", result["report"])
-    console.out.print(table, soft_wrap=True)
+        text = f"{verdict}: {TITLES[name]} ({finding.checked} checked)"
+        _line(f"audit {name}", text, good=not finding.violations)
+    _line("report", result["report"])
+
+
+def _line(name: str, text: str, *, good: bool | None = None) -> None:
+    style = None if good is None else "green" if good else "bold red"
+    console.out.print(f"{name:<20}{text}", style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _ms(value: float | None) -> str:

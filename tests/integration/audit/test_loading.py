@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 from confluent_kafka import Producer
 
@@ -47,13 +52,13 @@ class Recorded:
         assert (producer or self.producer).flush(30) == 0
 
     def load(self, since_us: int | None = None) -> History:
-        """The audit's view, read a second after everything."""
-        return load(self.settings, lambda: START_US + SECOND_US, since_us=since_us)
+        """The audit's view, read a second after the last outcome."""
+        return load(self.settings, lambda: START_US + 22 * SECOND_US, since_us=since_us)
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
-    """Two payments (by face; with a PIN, refunded in part), one still open, and a record that is no event."""
+    """Two payments (by face; with a PIN, refunded in part), one that expired, and a record that is no event."""
     folder = tmp_path_factory.mktemp("audit")
     with LocalStack(folder / "stack", redis=False) as stack:
         kafka = tree.Kafka(bootstrap=stack.addresses.kafka)
@@ -92,7 +97,7 @@ def write(folder: Path, settings: tree.Settings, producer: Producer) -> World:
     start.put("commands", b"no event")
     start.put("commands", confirmation("pin"))
     start.put("commands", refund("pin", 250))
-    start.put("commands", opening("open", lane_seq=3))
+    start.put("commands", opening("nobody", lane_seq=3))
     messages = [
         m for topic in ("commands", "verdicts") for m in read_topic(settings.kafka, topic, read_committed=False)
     ]
@@ -105,9 +110,28 @@ def write(folder: Path, settings: tree.Settings, producer: Producer) -> World:
         world.apply(commands[number])
         world.apply(verdicts[number])
     world.apply(*commands[len(order) :])
+    world.tick(21)
     for row in world.store.outbox_after(lane, 0, 1000):
         Recorded(settings, producer, world).emit(row)
     return world
+
+
+def audit(recorded: Recorded, *more: str) -> tuple[int, dict[str, Any]]:
+    """`facepay audit --json` as a process: its exit code and its answer."""
+    environment = {
+        **os.environ,
+        "FACEPAY_KAFKA__BOOTSTRAP": recorded.settings.kafka.bootstrap,
+        "FACEPAY_LEDGER__URL": recorded.settings.ledger.url,
+    }
+    ran = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "audit", "--json", *more],
+        env=environment,
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    assert ran.stdout, ran.stderr.decode()
+    return ran.returncode, orjson.loads(ran.stdout)
 
 
 def test_what_agrees_is_found_in_order(recorded: Recorded) -> None:
@@ -116,11 +140,11 @@ def test_what_agrees_is_found_in_order(recorded: Recorded) -> None:
     findings = examine(history)
     assert {name: finding.violations for name, finding in findings.items() if finding.violations} == {}
     assert {name: finding.checked > 0 for name, finding in findings.items()} == dict.fromkeys(findings, True)
-    assert [record.event.outcome for record in history.settlements] == ["settled", "settled", "refunded"]
+    assert [record.event.outcome for record in history.settlements] == ["settled", "settled", "refunded", "expired"]
     assert history.undecodable == 1
     assert len(history.inputs) == 8
     assert history.ledger is not None
-    assert {intent.state for intent in history.ledger.intents} == {"settled", "open"}
+    assert {intent.state for intent in history.ledger.intents} == {"settled", "expired"}
 
 
 def test_since_leaves_out_what_is_older(recorded: Recorded) -> None:
@@ -145,12 +169,25 @@ def test_what_an_aborted_transaction_wrote_does_not_count(recorded: Recorded) ->
     assert broken(examine(recorded.load())) == []
 
 
+def test_the_command_says_ok(recorded: Recorded) -> None:
+    """`facepay audit`: exit 0, and the keys of the interface."""
+    code, answer = audit(recorded)
+    assert (code, answer["ok"], answer["undecodable"]) == (0, True, 1)
+    assert set(answer["invariants"]) == {"I1", "I2", "I3", "I4", "I5"}
+    assert answer["invariants"]["I4"] == {"checked": 3, "violations": []}
+    code, answer = audit(recorded, "--since", "1s")
+    assert (code, answer["invariants"]["I1"]["checked"]) == (0, 0)
+
+
 def test_a_record_emitted_twice_is_found(recorded: Recorded) -> None:
     """On the real topic, by its headers (last: it stays there)."""
     recorded.emit(recorded.world.store.outbox_after(recorded.world.lane, 0, 1)[0])
     findings = examine(recorded.load())
     assert broken(findings) == ["I1", "I2", "I3", "I5"]
     assert {violation.kind for violation in findings["I5"].violations} >= {"emitted_twice"}
+    code, answer = audit(recorded)
+    assert (code, answer["ok"]) == (1, False)
+    assert {"kind", "subject", "detail"} == set(answer["invariants"]["I5"]["violations"][0])
 
 
 def test_a_ledger_that_is_not_there_is_one_sentence(recorded: Recorded, tmp_path: Path) -> None:
