@@ -18,7 +18,10 @@ from schemas.ids import derived_id
 
 MAX_DETAIL = 500
 MAX_VALUE_BYTES = 150_000
-"""Longer values are cut: a dead letter must itself fit into a record."""
+MAX_KEY_BYTES = 1_000
+MAX_TRACE_BYTES = 64
+"""What is longer is cut or left out: whoever wrote a record that cannot be processed must not be able to write one that
+cannot even be buried, for that would stop the agent."""
 
 
 class DeadLetters:
@@ -40,16 +43,16 @@ class DeadLetters:
             offset=message.offset,
             reason=_code(reason),
             detail=detail[:MAX_DETAIL],
-            sealed_key=self._sealed(message.key, position),
-            sealed_value=self._sealed(message.value, position),
+            sealed_key=self._sealed(message.key, MAX_KEY_BYTES, position),
+            sealed_value=self._sealed(message.value, MAX_VALUE_BYTES, position),
             failed_at_us=now_us,
         )
         trace = message.header("traceparent")
-        headers = (("traceparent", trace),) if trace is not None else ()
-        return Emit(self._topic, message.key or b"", encode(letter), headers)
+        headers = (("traceparent", trace),) if trace is not None and len(trace) <= MAX_TRACE_BYTES else ()
+        return Emit(self._topic, (message.key or b"")[:MAX_KEY_BYTES], encode(letter), headers)
 
-    def _sealed(self, data: bytes | None, position: tuple[str, str, str]) -> str:
-        return base64.b64encode(self._seal.seal((data or b"")[:MAX_VALUE_BYTES], associated(position))).decode()
+    def _sealed(self, data: bytes | None, limit: int, position: tuple[str, str, str]) -> str:
+        return base64.b64encode(self._seal.seal((data or b"")[:limit], associated(position))).decode()
 
 
 def position_of(message: InMessage) -> tuple[str, str, str]:

@@ -52,7 +52,7 @@ class RateLimit(logging.Filter):
 def redact(_: object, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Replaces what a secret-sounding field holds."""
     for name in event:
-        if name != "event" and any(word in name.lower().split("_") for word in SECRET_WORDS):
+        if name != "event" and any(f"_{word}_" in f"_{name.lower()}_" for word in SECRET_WORDS):
             event[name] = "***"
     return event
 
