@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli import console
 from pipeline.cli.console import JsonFlag
+from pipeline.errors import FacepayError
 
 if TYPE_CHECKING:
     from loadtests.demo.story import Story
@@ -63,10 +64,17 @@ def demo(
         path = write(story, backstage)
     except KeyboardInterrupt:
         console.note("The demo was stopped.")
+        remove(options, folder)
+        raise
+    except FacepayError:
+        console.note(f"The logs of what failed are kept in {folder}.")
         raise
     finally:
         backstage.close()
+    if story.ok:
         remove(options, folder)
+    else:
+        console.note(f"Keys, ledger, topics and logs are kept in {folder}, because not every promise held.")
     result = as_json(story, path)
     console.finish(result, as_json=json, show=lambda: _show(story, result), ok=story.ok)
 
