@@ -22,8 +22,10 @@ from pipeline.cli import (
     embed,
     enrol,
     gateway,
+    keys,
     models,
     settings,
+    terminals,
     topics,
     version,
 )
@@ -57,6 +59,8 @@ app.add_typer(agent.app, name="agent", rich_help_panel=RUN)
 app.command(rich_help_panel=RUN)(gateway.gateway)
 app.command(rich_help_panel=RUN)(camera.camera)
 app.add_typer(topics.app, name="topics", rich_help_panel=RUN)
+app.add_typer(keys.app, name="keys", rich_help_panel=RUN)
+app.add_typer(terminals.app, name="terminals", rich_help_panel=RUN)
 app.add_typer(models.app, name="models", rich_help_panel=RUN)
 app.command(rich_help_panel=OPERATE)(audit.audit)
 app.command(rich_help_panel=OPERATE)(settings.settings)
