@@ -140,7 +140,7 @@ class FaustWorker:
             task.cancel()
 
     def _make_app(self) -> faust.App:
-        app = faust.App(
+        app = _App(
             self._group,
             broker=f"kafka://{self._kafka.bootstrap}",
             env_prefix="FACEPAY_FAUST_",  # without one, a BROKER_URL in the environment would win
@@ -274,6 +274,13 @@ class FaustWorker:
     def _die(self, error: BaseException) -> None:
         log.critical("unexpected", agent=self._handler.name, exc_info=error)
         os._exit(UNEXPECTED)
+
+
+class _App(faust.App):
+    """Faust without the folders that it makes in the working directory for tables: there are none."""
+
+    def _create_directories(self) -> None:
+        """Nothing to make."""
 
 
 def _in_message(event: EventT[Any]) -> InMessage:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -122,7 +124,10 @@ class Bench:
         )
         call = [sys.executable, "-W", "error", "-m", "tests.contract.runtime.at_least_once.echo_worker"]
         argv = [*call, orjson.dumps(asdict(made)).decode()]
-        worker = Worker(Supervised(name, argv, None, self.folder / f"{name}.log", ROOT), made)
+        here = self.folder / f"{name}-runs-here"
+        here.mkdir()
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        worker = Worker(Supervised(name, argv, env, self.folder / f"{name}.log", here), made)
         self.workers.append(worker)
         return worker
 
@@ -158,10 +163,12 @@ class Bench:
         """How often each value came out."""
         return Counter(message.value or b"" for message in self.out())
 
-    def wait_all_out(self, timeout_s: float = 30) -> None:
+    def wait_all_out(self, timeout_s: float = 40) -> None:
         """Waits until each record sent has come out at least once."""
         wanted = set(self.sent)
-        wait_until(lambda: wanted <= set(self.counts()), timeout_s, f"{len(wanted)} records out; {self._logs()}")
+        deadline = time.monotonic() + timeout_s
+        while missing := wanted - set(self.counts()):
+            assert time.monotonic() < deadline, f"{len(missing)} of {len(wanted)} never came out: {self._logs()}"
 
     def committed(self) -> dict[int, int]:
         """Partition to committed offset of the workers' group, without those that have none."""
