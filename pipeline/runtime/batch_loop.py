@@ -42,6 +42,8 @@ from pipeline.settings import Agent, Kafka
 log = structlog.get_logger(__name__)
 
 DEPTH = 2
+LOOK_S = 0.005
+"""How often more records are looked for while the worker has only one batch."""
 COMMIT_MS = 100
 """A process that is killed does again what it finished in this time, and what was in flight."""
 CONFIRM_S = 40.0
@@ -153,7 +155,11 @@ class BatchLoop:
         if len(self._flights) < DEPTH:
             # Work-conserving: with a batch in flight only look, with none wait for the first record.
             first_s = 0.0 if self._flights else 0.05
-            self._take(take(self._consumer, self._max_batch, first_s=first_s, fill_s=self._fill_s))
+            taken = take(self._consumer, self._max_batch, first_s=first_s, fill_s=self._fill_s)
+            self._take(taken)
+            if self._flights and not taken:
+                # Looking again at once would take a core from the models; the worker's result ends this early.
+                wait([self._flights[0].results], timeout=LOOK_S)
         else:
             wait([self._flights[0].results], timeout=1.0)
         self._finish(everything=False)
