@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from functools import lru_cache
 
 import orjson
 from cryptography.exceptions import InvalidSignature
@@ -56,4 +57,10 @@ def verify_receipt(public_key: bytes, receipt: str) -> Mapping[str, ReceiptField
 
 
 def _private(key: Keyring | bytes) -> Ed25519PrivateKey:
-    return Ed25519PrivateKey.from_private_bytes(key if isinstance(key, bytes) else key.secret("receipt"))
+    return _of_seed(key if isinstance(key, bytes) else key.secret("receipt"))
+
+
+@lru_cache(maxsize=4)
+def _of_seed(seed: bytes) -> Ed25519PrivateKey:
+    # Making the key costs more than a signature; whoever signs holds the seed anyway.
+    return Ed25519PrivateKey.from_private_bytes(seed)
