@@ -22,7 +22,7 @@ class Options:
     seed: int = 1
     payers: int = 62
     strangers: int = 24
-    rate_fps: float = 5.0
+    rate_fps: float = 3.0
 
 
 def beside(checkout: Path) -> tuple[Path | None, Path | None]:
