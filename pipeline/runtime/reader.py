@@ -171,7 +171,9 @@ class TopicReader:
         missing = {(t.topic, t.partition) for t in starts}
         consumer.assign(starts)
         while not self._stop.is_set():
-            for record in consumer.consume(500, 0.05):
+            # `consume` alone would wait out its timeout for the 500, on the latency of whoever waits for one record.
+            first = consumer.poll(0.05)
+            for record in [] if first is None else [first, *consumer.consume(500, 0.0)]:
                 error = record.error()
                 if error is None:
                     self._hand_over(in_message(record))

@@ -219,6 +219,7 @@ class TransactionalLoop:
             done = self._transactions.emit(
                 [self._record(row) for row in rows], with_position(offsets, positions), self._consumer
             )
+        self._health.set_ready("transactions", ok=done, why="Kafka has refused the last transaction")
         if done:
             for row in rows:
                 metrics.EMITTED.labels(NAME, row.topic).inc()

@@ -7,14 +7,14 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, field
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from pipeline.errors import LedgerMismatch
 from pipeline.ports import Emit, LedgerIdentity
 from pipeline.runtime.outbox_position import Position, check_position, emitted_positions, encode_position
 from pipeline.runtime.producer import make_producer, produce
 from pipeline.settings import Kafka
-from tests.stack import create_topics, unique
+from tests.stack import create_topics, unique, wait_until
 
 LEDGER = "ledger-1"
 
@@ -35,6 +35,16 @@ class Lanes:
         self.consumer = Consumer(
             {"bootstrap.servers": self.bootstrap, "group.id": self.prefix, "isolation.level": "read_committed"}
         )
+
+        # A member of the group has met its coordinator before it asks; so does this one.
+        wait_until(self._coordinated, 30, "the group's coordinator")
+
+    def _coordinated(self) -> bool:
+        try:
+            answers = self.consumer.committed([TopicPartition(self.sources[0], 0)], timeout=5)
+        except KafkaException:
+            return False
+        return all(at.error is None for at in answers)
 
     def commit(self, source: int, lane: int, outbox: int | None) -> None:
         """An offset of a source, with or without a position beside it."""
