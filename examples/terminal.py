@@ -12,10 +12,11 @@ import httpx
 
 url, terminal_id, amount_minor, currency = sys.argv[1:]
 headers = {"X-Terminal-Id": terminal_id, "Authorization": f"Bearer {os.environ['FACEPAY_TOKEN']}"}
-order = {"merchant_order_id": str(uuid.uuid4()), "amount_minor": int(amount_minor), "currency": currency}
+order_id = str(uuid.uuid4())
+order = {"merchant_order_id": order_id, "amount_minor": int(amount_minor), "currency": currency}
 with httpx.Client(base_url=url, headers=headers, timeout=40, transport=httpx.HTTPTransport(retries=3)) as gateway:
     # The key is the order's: whatever happens on the way, asking again opens no second payment.
-    key = {"Idempotency-Key": order["merchant_order_id"]}
+    key = {"Idempotency-Key": order_id}
     while (answer := gateway.post("/v1/intents", json=order, headers=key)).status_code in {503, 504}:
         print("the gateway is busy, asking again")
     intent = answer.raise_for_status().json()
