@@ -215,7 +215,8 @@ def read_topic(kafka: Kafka, topic: str, *, read_committed: bool, since_us: int 
         consumer.assign(starts)
         heard = time.monotonic()
         while open_ends:
-            records = consumer.consume(1000, 0.5)
+            first = consumer.poll(0.5)
+            records = [] if first is None else [first, *consumer.consume(1000, 0.0)]
             if records:
                 heard = time.monotonic()
             elif time.monotonic() - heard > METADATA_TIMEOUT_S:
