@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -107,8 +106,7 @@ def _match(needs: Needs, report: Report) -> None:
     from pipeline.bench import match
     from pipeline.bench.own_process import in_own_process
 
-    with one_blas_thread():
-        report.rows += in_own_process(match.run, match.MatchPlan(needs.rounds), limit_s=LONG_S)
+    report.rows += in_own_process(match.run, match.MatchPlan(needs.rounds), limit_s=LONG_S)
 
 
 def _settle(needs: Needs, report: Report) -> None:
@@ -125,20 +123,6 @@ RUN: Mapping[Case, Callable[[Needs, Report], None]] = {
     Case.MATCH: _match,
     Case.SETTLE: _settle,
 }
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """For processes started meanwhile: OpenBLAS reads this once, when it is loaded."""
-    before = os.environ.get("OPENBLAS_NUM_THREADS")
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OPENBLAS_NUM_THREADS"]
-        else:
-            os.environ["OPENBLAS_NUM_THREADS"] = before
 
 
 @contextmanager

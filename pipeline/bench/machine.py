@@ -31,7 +31,6 @@ def machine() -> dict[str, object]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "temporary_files": _file_system(Path(tempfile.gettempdir())),
         "python": platform.python_version(),
-        "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "all cores"),
         "versions": {name: version for name in LIBRARIES if (version := _version(name)) is not None},
     }
 

@@ -6,7 +6,7 @@ built on the same product. The baseline is that product and `argpartition` for t
 two payers and carry no ids: it does less than the index. The product alone is reported as well: it is the floor of any
 index of this kind.
 
-Run it by `in_own_process` with BLAS held to one thread before numpy is imported (`cases`).
+Run it by `in_own_process`, which holds BLAS to one thread before numpy is imported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs a function in a process of its own: for loops that own their process (signals, exit codes, threads that stay).
 
 The process is new for each call, so that nothing of one round is left for the next, and ends itself when the function
-takes longer than allowed, or when whoever asked is gone.
+takes longer than allowed, or when whoever asked is gone. As `facepay agent` does, it holds OpenBLAS to one thread.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 LIMIT_S = 300.0
+BLAS = "OPENBLAS_NUM_THREADS"
 _LOOK_S = 1.0
 _GIVEN_UP = 70
 
@@ -32,7 +34,10 @@ def in_own_process(function: Callable[[A], R], argument: A, *, limit_s: float = 
 
     Raises `OutsideError` when the process ends without an answer: the loop inside judged that it cannot go on.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_watched, initargs=(limit_s,)) as pool:
+    with (
+        _one_blas_thread(),
+        ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_watched, initargs=(limit_s,)) as pool,
+    ):
         try:
             return pool.submit(function, argument).result()
         except BrokenProcessPool:
@@ -40,6 +45,18 @@ def in_own_process(function: Callable[[A], R], argument: A, *, limit_s: float = 
                 f"running {function.__name__} in a process of its own: it ended without an answer or took longer than"
                 f" {limit_s:.0f} s; its log stands above"
             ) from None
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """For a process started meanwhile: OpenBLAS reads this when it is loaded."""
+    before = os.environ.get(BLAS)
+    os.environ[BLAS] = before or "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[BLAS]
 
 
 def quiet_logs() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from agents import AGENTS
@@ -11,6 +13,9 @@ app = typer.Typer(help="Run one agent in the foreground until Ctrl-C or SIGTERM.
 
 
 def _run(name: str) -> None:
+    # Read by OpenBLAS when numpy is imported, which is below. Its idle threads spin for milliseconds after each search
+    # of a gallery, on cores that the models need: 12 % of the embedding agent's CPU (docs/benchmarks.md).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pipeline.bootstrap import run_agent
 
     raise typer.Exit(run_agent(name, console.settings()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import orjson
@@ -109,14 +111,32 @@ def wait_for_ever(_: None) -> None:
 
 
 def test_a_round_has_a_process_of_its_own_with_blas_held_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is set for the others does not stay with us."""
+    """As `facepay agent` has it; it does not stay with us, and what a person has set counts."""
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    with cases.one_blas_thread():
-        first = in_own_process(blas_threads, None)
+    first = in_own_process(blas_threads, None)
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
     second = in_own_process(blas_threads, None)
-    assert first[1] == "1"
-    assert second[1] is None
+    assert (first[1], second[1]) == ("1", "2")
     assert len({first[0], second[0], os.getpid()}) == 3
+
+
+def test_an_agent_holds_blas_to_one_thread_before_numpy_is_there() -> None:
+    """Threads of the search would spin on the cores of the models; the setting counts only before the import."""
+    program = (
+        "import sys, os, types\n"
+        "told = []\n"
+        "fake = types.ModuleType('pipeline.bootstrap')\n"
+        "fake.run_agent = lambda *_: told.append(os.environ['OPENBLAS_NUM_THREADS']) or 0\n"
+        "sys.modules['pipeline.bootstrap'] = fake\n"
+        "from pipeline.cli.program import app\n"
+        "app(['agent', 'embedding'], standalone_mode=False)\n"
+        "assert told == ['1'], told\n"
+        "assert 'numpy' not in sys.modules\n"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    ended = subprocess.run([sys.executable, "-c", program], env=env, check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_loop_that_ends_itself_is_an_error_and_not_the_end_of_the_benchmark() -> None:
