@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -34,8 +34,18 @@ class Camera:
     """One camera, named `name`, of the terminal whose keys `sealer` has; `rate` frames a second at most."""
 
     def __init__(
-        self, *, name: str, sealer: FrameSealer, lease: LeaseSource, producer: Producer, rate: float, clock: Clock
+        self,
+        *,
+        name: str,
+        sealer: FrameSealer,
+        lease: LeaseSource,
+        producer: Producer,
+        rate: float,
+        clock: Clock,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_turn` is called several times a second, as long as the camera goes round."""
+        self._on_turn = on_turn
         self._name = name
         self._sealer = sealer
         self._lease = lease
@@ -58,7 +68,7 @@ class Camera:
         stop = self._stop
         outbox = FrameOutbox(self._producer)
         with _stopped_after(seconds, stop), LeaseWatch(self._lease, self._clock, stop) as watch:
-            pace = Pace(self._rate, self._clock, watch, stop)
+            pace = Pace(self._rate, self._clock, watch, stop, self._on_turn)
             for sequence, (captured_at_us, jpeg) in enumerate(source.frames(pace)):
                 lease = watch.at(captured_at_us)
                 if lease is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from pipeline.ports import Clock
@@ -21,11 +22,19 @@ class Pace:
 
     _LOOK_S = 0.05
 
-    def __init__(self, rate: float, clock: Clock, wanted: Wanted, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        rate: float,
+        clock: Clock,
+        wanted: Wanted,
+        stop: threading.Event,
+        on_turn: Callable[[], None] = lambda: None,
+    ) -> None:
         self.interval_us = round(1_000_000 / rate)
         self._clock = clock
         self._wanted = wanted
         self._stop = stop
+        self._on_turn = on_turn
         self._due_us = 0
 
     def now_us(self) -> int:
@@ -33,7 +42,8 @@ class Pace:
         return self._clock()
 
     def running(self) -> bool:
-        """Whether nobody has stopped the camera."""
+        """Whether nobody has stopped the camera; asked several times a second, so that `on_turn` sees it live."""
+        self._on_turn()
         return not self._stop.is_set()
 
     def wanted(self) -> bool:

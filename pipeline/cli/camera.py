@@ -41,6 +41,7 @@ def camera(
     from pipeline.camera.sources import open_source
     from pipeline.keys.frames import FrameSealer
     from pipeline.runtime.admin import identity
+    from pipeline.runtime.health import Health, HealthServer
     from pipeline.runtime.producer import make_producer
     from pipeline.topics import FRAMES
 
@@ -56,6 +57,9 @@ def camera(
         message_max_bytes=2_097_152,  # as the topic's max.message.bytes; librdkafka's own default is half of it
         delivery_timeout_ms=settings.vision.max_frame_age_ms,  # an older frame would be refused as stale
     )
+    health = Health("camera")
+    server = HealthServer(health, settings.metrics.host, settings.metrics.port)
+    port = server.start()
     running = Camera(
         name=name or f"{terminal}-camera",
         sealer=FrameSealer(held),
@@ -63,14 +67,16 @@ def camera(
         producer=producer,
         rate=rate,
         clock=lambda: time.time_ns() // 1000,
+        on_turn=health.beat,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: running.stop())
-    console.note(f"filming {source} for {terminal}; Ctrl-C stops")
+    console.note(f"filming {source} for {terminal}; metrics on http://{settings.metrics.host}:{port}; Ctrl-C stops")
     try:
         report = running.run(film, seconds=seconds)
     finally:
         lease.close()
+        server.stop()
     result = {"frames": report.frames, "dropped": report.dropped, "bytes": report.bytes}
 
     def show() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
@@ -20,6 +21,7 @@ from pipeline.keys.frames import MAX_JPEG_BYTES, KeyringFrameOpener
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import Terminal, TerminalRegistry
 from pipeline.local import LocalStack
+from pipeline.local.loopback import free_ports
 from pipeline.runtime.admin import apply
 from pipeline.runtime.reader import read_topic
 from pipeline.settings import Kafka
@@ -95,11 +97,14 @@ def test_a_folder_is_filmed_for_an_intent(
     assert [frame.camera for frame in frames] == ["t-1-camera"] * 3
     assert 1_000_000 < max(len(frame.jpeg) for frame in frames) <= MAX_JPEG_BYTES
 
-    endless = camera.start(
+    (port,) = free_ports(1)
+    endless = Command(camera.root, {**camera.env, "FACEPAY_METRICS__PORT": str(port)}).start(
         "--source", pictures, "--terminal", "t-1", "--gateway", gateway.url, "--credentials", tmp_path / "t-1.json",
         "--loop", "--rate", "20", "--name", "other",
     )  # fmt: skip
     wait_until(lambda: len(list(read_topic(kafka, "frames", read_committed=False))) > 6, 30, "more frames")
+    assert httpx.get(f"http://127.0.0.1:{port}/livez").status_code == 200
+    assert 'facepay_camera_frames_total{result="published"}' in httpx.get(f"http://127.0.0.1:{port}/metrics").text
     endless.send_signal(signal.SIGINT)
     code, report, said = ended(endless)
     assert code == 0, said
