@@ -31,7 +31,7 @@ from pipeline.ports import BatchHandler, Clock, Emit, HandlerResult, InMessage
 from pipeline.runtime.batches import Batches
 from pipeline.runtime.deadletters import DeadLetters
 from pipeline.runtime.health import Health
-from pipeline.runtime.lag import LagWatch
+from pipeline.runtime.lag import LagWatch, ask_committed
 from pipeline.runtime.producer import make_producer, produce
 from pipeline.runtime.reader import UNEXPECTED
 from pipeline.runtime.restore import recent_records
@@ -222,7 +222,7 @@ class BatchLoop:
         # What is in flight belongs to earlier assignments. Finished now, while only kept partitions are owned, it
         # cannot set back what another owner has committed since.
         self._finish(everything=True)
-        committed = consumer.committed(partitions, timeout=20) if partitions else []
+        committed = ask_committed(consumer, partitions)
         for at in committed:
             if self._restore and at.offset >= 0:
                 since_us = self._clock() - self._agent.restore_window_s * 1_000_000

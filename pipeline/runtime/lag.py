@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # named, not exported
 
 from pipeline import metrics
@@ -22,18 +22,37 @@ from pipeline.settings import Kafka
 EVERY_S = 1.0
 ANSWER_S = 2.0
 COMMITTED_S = 20.0
+COORDINATOR_MOVES = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError._WAIT_COORD,  # noqa: SLF001 - librdkafka's own codes start with an underscore
+    }
+)
 
 
 def committed_offsets(kafka: Kafka, group: str, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
     """Where a group has committed (negative: nowhere yet), without joining it; raises `KafkaException`."""
-    if not partitions:
-        return []
     settings = {"bootstrap.servers": kafka.bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 0}
     consumer = Consumer(settings)
     try:
-        return consumer.committed(list(partitions), timeout=COMMITTED_S)
+        return ask_committed(consumer, partitions)
     finally:
         consumer.close()
+
+
+def ask_committed(consumer: Consumer, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
+    """As `committed_offsets`, by a consumer that is there; asks again while the group's coordinator moves."""
+    deadline = time.monotonic() + COMMITTED_S
+    while partitions:
+        try:
+            return consumer.committed(list(partitions), timeout=COMMITTED_S)
+        except KafkaException as error:
+            if error.args[0].code() not in COORDINATOR_MOVES or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+    return []
 
 
 class LagWatch:
@@ -74,7 +93,8 @@ class LagWatch:
     def _watch(self) -> None:
         client = None
         while True:
-            client = client or AdminClient({"bootstrap.servers": self._kafka.bootstrap, "log_level": 0})
+            if client is None:  # not `or`: a client has a length, of what it has queued, and so is false when idle
+                client = AdminClient({"bootstrap.servers": self._kafka.bootstrap, "log_level": 0})
             try:
                 self._look(client)
                 self._health.set_ready("kafka", ok=True)

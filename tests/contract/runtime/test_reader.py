@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def sent(kafka: Kafka, topic: str, values: list[bytes], *, producer: Producer | None = None) -> None:
     """On Kafka when it returns."""
-    chosen = producer or make_producer(kafka)
+    chosen = make_producer(kafka) if producer is None else producer
     for value in values:
         chosen.produce(topic, value, key=value)
     assert chosen.flush(20) == 0

@@ -145,7 +145,7 @@ class Bench:
 
     def send(self, values: Sequence[bytes], *, producer: Producer | None = None) -> None:
         """One record each, its value also its key; returns when Kafka has them."""
-        chosen = producer or make_producer(self.kafka)
+        chosen = make_producer(self.kafka) if producer is None else producer
         for value in values:
             chosen.produce(self.source, value, key=key_of(value), headers=[("traceparent", b"00-t")])
         assert chosen.flush(20) == 0
