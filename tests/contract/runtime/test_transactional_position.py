@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline.local.process import Supervised
@@ -24,6 +24,16 @@ def test_offsets_that_kafka_has_forgotten_are_made_good(shop: Shop) -> None:
     shop.wait_until_said()
     (recovered,) = said(worker, "outbox_position_recovered")
     assert sum(recovered["newest"].values()) >= 21
+    shop.check_exactly_once()
+
+
+def test_offsets_that_somebody_moved_to_the_end_skip_nothing(shop: Shop) -> None:
+    """The database's offsets are the authority: what Kafka's group says is written for others and never read."""
+    settle_some(shop)
+    shop.pay(20)
+    skip_to_the_end(shop)
+    shop.worker()
+    shop.wait_until_said()
     shop.check_exactly_once()
 
 
@@ -48,6 +58,23 @@ def forget_group(shop: Shop) -> None:
         return True
 
     wait_until(gone, 30, "the group is empty and deleted")
+
+
+def skip_to_the_end(shop: Shop) -> None:
+    """Commits the ends of all inputs for the group, once its static member has timed out."""
+    consumer = Consumer({"bootstrap.servers": shop.plan.bootstrap, "group.id": shop.plan.group})
+    inputs = [TopicPartition(t, lane) for t in (shop.plan.commands, shop.plan.verdicts) for lane in range(LANES)]
+    ends = [TopicPartition(at.topic, at.partition, consumer.get_watermark_offsets(at, 10)[1]) for at in inputs]
+
+    def moved() -> bool:
+        try:
+            consumer.commit(offsets=ends, asynchronous=False)
+        except KafkaException:
+            return False
+        return True
+
+    wait_until(moved, 30, "the group is empty and its offsets are moved")
+    consumer.close()
 
 
 def restore_a_backup(shop: Shop) -> str:
