@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -26,7 +27,8 @@ def recent_records(kafka: Kafka, topic: str, partition: int, before: int, since_
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
             "fetch.wait.max.ms": 20,
-        }
+        },
+        logger=logging.getLogger("librdkafka"),
     )
     found: list[InMessage] = []
     try:
@@ -36,7 +38,8 @@ def recent_records(kafka: Kafka, topic: str, partition: int, before: int, since_
         consumer.assign([start])
         deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
-            for record in consumer.consume(500, 0.2):
+            first = consumer.poll(0.2)
+            for record in [] if first is None else [first, *consumer.consume(500, 0.0)]:
                 error = record.error()
                 if error is not None:
                     if error.code() == PARTITION_EOF:
