@@ -127,8 +127,8 @@ class SqlLaneStore:
                 if wanted.get(name) != known[name]:
                     raise LedgerMismatch(
                         f"binding the ledger to Kafka: it belongs to {name.replace('topic_id:', 'topic ')} with the id"
-                        f" {known[name]}, Kafka has {wanted.get(name, 'none')}; use the ledger of this cluster, or run"
-                        " `facepay ledger recover`"
+                        f" {known[name]}, Kafka has {wanted.get(name, 'none')}; use the ledger of this cluster"
+                        " (FACEPAY_LEDGER__URL)"
                     )
             fresh = [{"name": name, "value": value} for name, value in sorted(wanted.items()) if name not in known]
             if fresh:

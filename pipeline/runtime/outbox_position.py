@@ -94,13 +94,13 @@ def check_position(position: Position | None, identity: LedgerIdentity, lane: in
     if position.ledger != identity.ledger_id:
         raise LedgerMismatch(
             f"taking lane {lane}: Kafka holds outcomes of the ledger {position.ledger}, this is the ledger"
-            f" {identity.ledger_id}; use the ledger of this cluster, or run `facepay ledger recover`"
+            f" {identity.ledger_id}; use the ledger that belongs to this cluster (FACEPAY_LEDGER__URL)"
         )
     if position.outbox > outbox_seq or position.incarnation > identity.incarnation:
         raise LedgerMismatch(
             f"taking lane {lane}: Kafka holds outcome {position.outbox} (incarnation {position.incarnation}) and the"
             f" ledger ends at {outbox_seq} (incarnation {identity.incarnation}): it is behind Kafka, perhaps restored"
-            " from a backup; run `facepay ledger recover`"
+            " from a backup; bring back the newest copy of the ledger, nothing may be decided twice"
         )
     return position.outbox
 

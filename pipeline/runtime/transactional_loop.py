@@ -121,7 +121,7 @@ class TransactionalLoop:
             if error.args[0].code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own code
                 raise LedgerMismatch(
                     "reading the ledger's input: Kafka does not hold the records at its offsets (retention, or another"
-                    " history); run `facepay ledger recover`"
+                    " history); bring back the newest copy of the ledger, or Kafka's records"
                 ) from None
             self._die(error)
         except BaseException as error:  # noqa: BLE001 - a fresh process goes on from the database

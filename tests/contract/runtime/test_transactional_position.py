@@ -83,7 +83,7 @@ def restore_a_backup(shop: Shop) -> str:
     shutil.copy(shop.ledger, backup)
     settle_some(shop)
     shutil.copy(backup, shop.ledger)
-    return "it is behind Kafka, perhaps restored from a backup; run `facepay ledger recover`"
+    return "it is behind Kafka, perhaps restored from a backup; bring back the newest copy of the ledger"
 
 
 def lose_the_ledger(shop: Shop) -> str:
