@@ -123,7 +123,9 @@ def examine(settings: Settings) -> list[Check]:
         try:
             results.append(check(settings))
         except FacepayError as error:
-            results.append(Check(name, False, str(error), hint))
+            # An error is one sentence: what was tried and found; what to do.
+            found, _, advice = str(error).rpartition("; ")
+            results.append(Check(name, False, found, advice) if found else Check(name, False, advice, hint))
         except Exception as error:  # noqa: BLE001 - whatever breaks in a check is the finding
             results.append(Check(name, False, f"{type(error).__name__}: {error}", hint))
     return results
@@ -140,6 +142,8 @@ def doctor(json: JsonFlag = False) -> None:
             console.out.print(f"{mark} {check.name:<12} ", end="")
             console.out.print(check.found, highlight=False, markup=False, soft_wrap=True)
             if check.hint and not check.ok:
-                console.out.print(f"     {'':<12} {check.hint}", style="yellow", highlight=False, markup=False)
+                console.out.print(
+                    f"     {'':<12} {check.hint}", style="yellow", highlight=False, markup=False, soft_wrap=True
+                )
 
     console.finish({"ok": ok, "checks": [asdict(check) for check in results]}, as_json=json, show=show, ok=ok)
