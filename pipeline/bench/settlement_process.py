@@ -20,7 +20,6 @@ from pipeline.keys.receipts import sign_receipt
 from pipeline.ledger.store import AGENT as NAME
 from pipeline.ledger.store import SqlLaneStore
 from pipeline.ports import InMessage, KafkaIdentity, LaneState, LedgerIdentity, OutboxRow
-from pipeline.runtime import transactional_loop
 from pipeline.runtime.health import Health
 from pipeline.runtime.producer import make_producer
 from pipeline.runtime.transactional_loop import TransactionalLoop
@@ -107,8 +106,6 @@ def settle(plan: SettlePlan) -> Sample:
         verdicts=plan.verdicts,
         settlements=plan.settlements,
     )
-    # This process runs one benchmark and ends: the loop's constant is its own.
-    transactional_loop.MAX_TAKE = plan.batch
     metered = Metered(store, 2 * plan.payments)
     loop = TransactionalLoop(
         metered,
@@ -118,6 +115,7 @@ def settle(plan: SettlePlan) -> Sample:
         clock=now_us,
         group=plan.group,
         outputs=(plan.settlements, plan.deadletter),
+        max_take=plan.batch,
     )
     metered.done = loop.stop
     used = cpu_s()

@@ -64,8 +64,10 @@ class TransactionalLoop:
         clock: Clock,
         group: str = "facepay-settlement",
         outputs: Sequence[str] = (SETTLEMENTS, DEADLETTER),
+        max_take: int = MAX_TAKE,
     ) -> None:
-        """`outputs`: every topic that outbox rows go to; the first is co-partitioned with the inputs."""
+        """`max_take`: most records of one round. `outputs`: every topic that outbox rows go to; the first is
+        co-partitioned with the inputs."""
         self._store = store
         self._kafka = kafka
         self._agent = agent
@@ -73,6 +75,7 @@ class TransactionalLoop:
         self._clock = clock
         self._group = group
         self._outputs = tuple(outputs)
+        self._max_take = max_take
         self._stop = threading.Event()
         self._owned: dict[int, LaneState] = {}
         self._emitted: dict[int, int] = {}
@@ -155,7 +158,7 @@ class TransactionalLoop:
 
     def _round(self) -> None:
         self._health.beat()
-        messages = take(self._consumer, MAX_TAKE, first_s=IDLE_S)
+        messages = take(self._consumer, self._max_take, first_s=IDLE_S)
         by_lane: dict[int, list[InMessage]] = defaultdict(list)
         for message in messages:
             # A record of a lane that a rebalance inside `take` took away belongs to its next owner.
