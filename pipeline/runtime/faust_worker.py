@@ -262,9 +262,15 @@ class FaustWorker:
                 records = recent_records(self._kafka, at.topic, at.partition, at.offset, since_us)
                 self._handler.restore(at.partition, records)
 
-    async def _revoked(self, _: object, *given: set[TP], **__: object) -> None:
-        """Runs after what was in flight is done: Faust has waited for it."""
+    async def _revoked(self, __: object, *given: set[TP], **___: object) -> None:
+        """Runs after what was in flight is done: Faust has waited for it.
+
+        It has committed too, unless it found a commit under way, which began too early to hold the last of it. So once
+        more, and twice, for the first call may again only wait for one under way.
+        """
         self._prepared.clear()
+        for _ in range(2):
+            await self._app.consumer.commit()
         partitions = _partitions(given[0])
         self._lag.taken(partitions)
         for at in partitions:
