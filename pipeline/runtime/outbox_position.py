@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import msgspec
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pipeline.errors import KafkaUnavailable, LedgerMismatch
 from pipeline.ports import InMessage, LedgerIdentity
@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 librdkafka = logging.getLogger("librdkafka")
 
 TIMEOUT_S = 20.0
+AGAIN_S = 0.05
+ELECTING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 TAIL_RECORDS = 1_000
 """How many records before the end are looked at first; ten times as many each time some lane is still not found."""
 
@@ -148,7 +150,7 @@ def _recovered(kafka: Kafka, lanes: Sequence[int], outputs: Sequence[str]) -> It
 
 def _last_in(reader: Consumer, ends: Consumer, where: TopicPartition, lanes: Sequence[int]) -> Mapping[int, Position]:
     """Looks at the end of a partition first and goes back as far as needed."""
-    low, high = ends.get_watermark_offsets(where, timeout=TIMEOUT_S)
+    low, high = _bounds(ends, where)
     found: dict[int, Position] = {}
     end, span = high, TAIL_RECORDS
     while end > low and len(found) < len(lanes):
@@ -160,6 +162,20 @@ def _last_in(reader: Consumer, ends: Consumer, where: TopicPartition, lanes: Seq
                 found[told[0]] = told[1]
         end, span = start, span * 10
     return found
+
+
+def _bounds(ends: Consumer, where: TopicPartition) -> tuple[int, int]:
+    """The first and the next offset of a partition. A broker that has just started may not lead it yet: asked again."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            low, high = ends.get_watermark_offsets(where, timeout=TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in ELECTING or time.monotonic() > deadline:
+                raise
+            time.sleep(AGAIN_S)
+        else:
+            return low, high
 
 
 def _records(reader: Consumer, where: TopicPartition, start: int, end: int) -> Iterator[InMessage]:
