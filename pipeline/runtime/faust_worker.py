@@ -125,6 +125,7 @@ class FaustWorker:
         self._inbox: asyncio.Queue[tuple[StreamT[Any], EventT[Any]]] = asyncio.Queue(self._max_batch)
         self._flights: asyncio.Queue[_Flight] = asyncio.Queue()
         self._depth = asyncio.Semaphore(DEPTH)
+        self._finished: dict[TP, int] = {}
         self._prepared = asyncio.Event()
         self._stopping = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -220,6 +221,7 @@ class FaustWorker:
         await self._send_and_confirm(emits)
         for event in flight.events:
             await flight.stream.ack(event)
+            self._finished[event.message.tp] = event.message.offset + 1
         self._batches.confirmed(emits)
         self._lag.finished({(m.topic, m.partition): m for m in flight.messages}.values())
         self._health.progressed()
@@ -265,12 +267,12 @@ class FaustWorker:
     async def _revoked(self, __: object, *given: set[TP], **___: object) -> None:
         """Runs after what was in flight is done: Faust has waited for it.
 
-        It has committed too, unless it found a commit under way, which began too early to hold the last of it. So once
-        more, and twice, for the first call may again only wait for one under way.
+        Before it waited it forgot what had been acknowledged since its last commit, so that would be done again. The
+        finisher knows: it acknowledges in order, and nothing is in flight now.
         """
         self._prepared.clear()
-        for _ in range(2):
-            await self._app.consumer.commit()
+        finished, self._finished = self._finished, {}
+        await self._app.consumer._commit_offsets(finished)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
         partitions = _partitions(given[0])
         self._lag.taken(partitions)
         for at in partitions:

@@ -98,7 +98,7 @@ class Echo:
 
 def main(plan: Plan) -> int:
     """Runs the loop; returns its exit code."""
-    health = Health("echo", stall_s=plan.stall_s)
+    health = Health("echo", stall_s=plan.stall_s, awaits=("assignment",))
     port = HealthServer(health, "127.0.0.1", 0).start()
     Path(plan.diary + ".port").write_text(str(port), "utf-8")
     topics_ready.await_topics.__kwdefaults__ = {"topic_wait_s": plan.topic_wait_s}
