@@ -42,7 +42,7 @@ class Plan:
     dead: str
     diary: str
     instance: str = "0"
-    session_timeout_ms: int = 3_000
+    session_timeout_ms: int = 2_000
     max_batch: int = 16
     batch_ms: int = 0
     """How long the handler takes for one batch."""
