@@ -118,3 +118,11 @@ def test_a_slow_client_does_not_keep_others_waiting(served: tuple[Health, str]) 
         began = time.monotonic()
         assert get(f"{url}/livez")[0] == 200
         assert time.monotonic() - began < 2
+
+
+def test_a_process_that_is_starting_is_not_ready() -> None:
+    """Its health is served before anything has said that it is well: what is awaited counts as missing until then."""
+    health = Health("early", awaits=("assignment",))
+    assert health.missing() == {"assignment": "the process is starting"}
+    health.set_ready("assignment", ok=True)
+    assert health.missing() == {}
