@@ -51,14 +51,14 @@ def _show(report: Report) -> None:
     table = Table("case", "unit", "ours", "baseline", "ratio", "spread", "goal", "")
     for row in report.rows:
         table.add_row(*_cells(row))
-    console.out.print(table)
+    console.show_table(table)
     if report.stages:
         stages = Table("case", "stage", "ours, wall us per frame", "model alone")
         for stage in report.as_json()["stages"]:  # type: ignore[attr-defined]
             bare = stage["bare_wall_us_per_frame"]
             ours = stage["ours_wall_us_per_frame"]
             stages.add_row(stage["case"], stage["stage"], f"{ours:.0f}", "" if bare is None else f"{bare:.0f}")
-        console.out.print(stages)
+        console.show_table(stages)
     for row in report.rows:
         for why in row.void:
             console.out.print(f"[red]VOID[/red] {row.case}: {why}", highlight=False)

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 
 from pipeline.settings import Settings, load_settings
 
@@ -26,6 +28,13 @@ err = Console(stderr=True)
 def note(text: str) -> None:
     """Progress for a person, on standard error."""
     err.print(text, highlight=False)
+
+
+def show_table(table: Table) -> None:
+    """Prints a table whole: a name that is cut to fit helps nobody, so one that is too wide runs over the edge."""
+    needed = Measurement.get(out, out.options.update(max_width=10_000), table).maximum
+    # A console never prints wider than itself: this one is as wide as the table.
+    Console(width=max(needed, out.width)).print(table, soft_wrap=True)
 
 
 def finish(

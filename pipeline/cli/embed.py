@@ -91,4 +91,4 @@ def _show(found: Sequence[tuple[Path, Sequence[Face]]]) -> None:
                 f"{face.quality.sharpness:.0f}",
                 "not measured" if live is None else f"{live:.3f}",
             )
-    console.out.print(table)
+    console.show_table(table)

@@ -54,7 +54,7 @@ def _finish(reports: Sequence[ModelReport], folder: Path, *, json: bool, ok: boo
         for report in reports:
             mark = "[green]yes[/green]" if report.ok else "[red]no[/red]"
             table.add_row(report.name, report.role, mark, report.sha256[:12], report.licence)
-        console.out.print(table)
+        console.show_table(table)
         for report in reports:
             said = f"{report.found}. {report.training_terms}".strip()
             console.out.print(f"{report.name}: {said}", highlight=False, markup=False)

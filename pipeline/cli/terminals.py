@@ -48,7 +48,10 @@ def listed(json: JsonFlag = False) -> None:
         table = Table("terminal", "merchant", "payee", "currency")
         for each in known:
             table.add_row(each.terminal_id, each.merchant_id, each.payee_id, each.currency)
-        console.out.print(table if known else "No terminal is registered.")
+        if known:
+            console.show_table(table)
+        else:
+            console.out.print("No terminal is registered.")
 
     console.finish({"terminals": [asdict(each) for each in known]}, as_json=json, show=show)
 
