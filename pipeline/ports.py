@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,31 @@ class BatchHandler(Protocol):
 
     def forget(self, partition: int) -> None:
         """The partition was taken away: drop what is remembered of it."""
+        ...
+
+
+P = TypeVar("P")
+
+
+@runtime_checkable
+class PreparingHandler(BatchHandler, Protocol[P]):
+    """A `BatchHandler` whose work begins with a part that can run ahead, so that its models never wait for it.
+
+    The batch loop calls `prepare` in a thread of its own, batch after batch in the order of `process_prepared`, while
+    the worker is still busy with an earlier batch. `process(messages)` must equal
+    `process_prepared(messages, prepare(messages))`: that is what any other loop calls.
+
+    What `prepare` remembers (nonces) only `prepare` may touch; what `process_prepared` remembers (votes) `prepare` may
+    at most look at, as a hint that can be old. `restore` and `forget` run while neither of the two does. A batch that
+    was prepared is processed, or the process ends.
+    """
+
+    def prepare(self, messages: Sequence[InMessage]) -> P:
+        """What can be made of a batch without knowing how the batches before it ended: opened, decoded."""
+        ...
+
+    def process_prepared(self, messages: Sequence[InMessage], prepared: P) -> Sequence[HandlerResult]:
+        """As `process`, of what `prepare` made of the same messages."""
         ...
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.vision.decode import Image
-from pipeline.vision.faces import Points, Quality
+from pipeline.vision.faces import Quality
 
 SIDE_PX = 112
 
@@ -23,6 +23,10 @@ ARCFACE_112 = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float64
 )
 """Where the five landmarks lie in the aligned picture (Deng et al., ArcFace, 2019), pixels of 112 x 112."""
+
+_DARK, _BRIGHT = 5, 250
+_EYES, _NOSE, _MOUTH = ARCFACE_112[:2, 1].mean(), ARCFACE_112[2, 1], ARCFACE_112[3:, 1].mean()
+_NOSE_SHARE = (_NOSE - _EYES) / (_MOUTH - _EYES)
 
 _TEMPLATE = ARCFACE_112[:, 0] + 1j * ARCFACE_112[:, 1]
 
@@ -58,17 +62,39 @@ def align(images: Sequence[Image], landmarks: npt.NDArray[np.float32]) -> npt.ND
     return out
 
 
-def quality(landmarks: Points, aligned: Image) -> Quality:
-    """How well a face was seen, from its landmarks in the image and its aligned picture."""
-    right_eye, left_eye, nose = landmarks[:3].astype(np.float64)
-    across = left_eye - right_eye
-    distance = float(np.hypot(*across))
-    offset = float((nose - (right_eye + left_eye) / 2) @ across) / max(distance, 1e-6) ** 2
+def qualities(landmarks: npt.NDArray[np.float32], aligned: npt.NDArray[np.uint8]) -> list[Quality]:
+    """How well each face was seen: `landmarks` (n, 5, 2) in the image, `aligned` uint8 (n, 112, 112, 3) BGR."""
+    eye, other, nose, corner, corner2 = landmarks.astype(np.float64).transpose(1, 0, 2)
+    across, middle, mouth = other - eye, (eye + other) / 2, (corner + corner2) / 2
+    distance = np.hypot(across[:, 0], across[:, 1])
+    squared = np.maximum(distance, 1e-6) ** 2
+    yaw = ((nose - middle) * across).sum(axis=1) / squared
+    # Down the face: at a right angle to the line of the eyes, as long as it.
+    down = np.stack([-across[:, 1], across[:, 0]], axis=1)
+    drop, whole = (((point - middle) * down).sum(axis=1) / squared for point in (nose, mouth))
+    pitch = np.where(np.abs(whole) > 1e-6, drop / np.where(np.abs(whole) > 1e-6, whole, 1.0), 0.5) - _NOSE_SHARE
+    roll = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
+    rows = np.stack([distance, yaw, pitch, roll], axis=1).tolist()
+    found = []
+    for face, (eyes_px, turn, nod, tilt) in zip(aligned, rows, strict=True):
+        sharpness, brightness, exposure = _light(face)
+        found.append(
+            Quality(
+                eye_distance_px=eyes_px,
+                sharpness=sharpness,
+                brightness=brightness,
+                exposure=exposure,
+                yaw=turn,
+                pitch=nod,
+                roll=tilt,
+            )
+        )
+    return found
+
+
+def _light(aligned: Image) -> tuple[float, float, float]:
+    """Sharpness, brightness and exposure of one aligned face."""
     grey = cv2.cvtColor(aligned, cv2.COLOR_BGR2GRAY)
     deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1]
-    return Quality(
-        eye_distance_px=distance,
-        sharpness=float(deviation[0, 0]) ** 2,
-        brightness=float(cv2.mean(grey)[0]) / 255.0,
-        yaw=offset,
-    )
+    clipped = grey.size - cv2.countNonZero(cv2.inRange(grey, _DARK + 1, _BRIGHT - 1))
+    return float(deviation[0, 0]) ** 2, float(cv2.mean(grey)[0]) / 255.0, clipped / grey.size

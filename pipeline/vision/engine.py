@@ -18,12 +18,12 @@ import numpy as np
 
 from pipeline import metrics
 from pipeline.errors import ModelError
-from pipeline.vision.align import align, quality
+from pipeline.vision.align import align, qualities
 from pipeline.vision.decode import Image
 from pipeline.vision.detector import YuNet
 from pipeline.vision.embedder import ArcFaceEmbedder
 from pipeline.vision.faces import Box, Face
-from pipeline.vision.liveness import PAIR, SINGLE, Liveness
+from pipeline.vision.liveness import PAIR, SINGLE, Liveness, fused_threshold
 from pipeline.vision.models import ModelStore
 from pipeline.vision.sessions import Execution, Session, open_session
 
@@ -48,6 +48,26 @@ class Engine(Protocol):
         """By model name, the ONNX Runtime providers that its session really got."""
         ...
 
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Cosines of the embedder, by name: `match`, `strong`, `margin`, `same_face`."""
+        ...
+
+    @property
+    def live_threshold(self) -> float | None:
+        """The least `fused` live score that counts as live; None when no fusion of models is in use."""
+        ...
+
+    @property
+    def live_proven(self) -> bool:
+        """Whether that threshold was validated on attacks and bona fide faces it was not chosen on."""
+        ...
+
+    @property
+    def drawn(self) -> bool:
+        """Whether a model in use knows drawn people only."""
+        ...
+
     def faces(self, images: Sequence[Image]) -> list[list[Face]]:
         """The faces of each image (uint8 (h, w, 3) BGR), largest first; raises `ModelError` when the device fails."""
         ...
@@ -65,6 +85,10 @@ class OnnxEngine:
         self._max_faces = max_faces
         self.embedder_sha256 = embedder.spec.sha256
         self.dimension = self._embedder.dimension
+        self.thresholds = embedder.spec.thresholds
+        self.live_threshold = fused_threshold() if self._liveness is not None and self._liveness.fuses else None
+        self.live_proven = False
+        self.drawn = any(getattr(session.spec, "drawn", False) for session in (detector, embedder, *liveness))
         self.providers = {session.spec.name: session.providers for session in (detector, embedder, *liveness)}
         # OpenCV's pool would compete with the models for the same cores over crops that take microseconds.
         cv2.setNumThreads(1)
@@ -108,7 +132,7 @@ class OnnxEngine:
         boxes = [Box(*found[i].boxes[k].tolist()) for i, k in wanted]
         with _stage("align"):
             aligned = align(sources, landmarks)
-            qualities = [quality(points, face) for points, face in zip(landmarks, aligned, strict=True)]
+            seen = qualities(landmarks, aligned)
         with _stage("embed"):
             embeddings = self._embedder.embed(aligned)
         live: Sequence[Mapping[str, float] | None] = [None] * len(wanted)
@@ -121,7 +145,7 @@ class OnnxEngine:
                     box=boxes[row],
                     landmarks=landmarks[row],
                     detection=float(found[i].scores[k]),
-                    quality=qualities[row],
+                    quality=seen[row],
                     embedding=embeddings[row],
                     live=live[row],
                 )

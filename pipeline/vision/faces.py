@@ -45,15 +45,25 @@ class Quality:
     """
     brightness: float
     """Mean luma of the aligned face, 0 black to 1 white."""
+    exposure: float
+    """Share of the aligned face's pixels that are clipped, luma at most 5 or at least 250: 0 none, 1 all."""
     yaw: float
     """Nose tip off the middle of the eyes, along the line of the eyes, in eye distances: 0 frontal, about 0.5 at 45
     degrees.
     """
+    pitch: float
+    """Nose tip between the line of the eyes and that of the mouth, as a share of their distance, less the share on the
+    template (0.49): 0 frontal, more looking down, less looking up.
+    """
+    roll: float
+    """Degrees by which the line of the eyes is turned: 0 level, more clockwise in the image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Face:
-    """One face of an image. `live` is None when liveness was not asked; `eyes_open` is None when nothing can tell."""
+    """One face of an image. `live` is None when liveness was not asked; `eyes` and `eyes_open` are None when no model
+    looked at them, `eyes_open` also when the model is not sure.
+    """
 
     box: Box
     landmarks: Points
@@ -61,4 +71,6 @@ class Face:
     quality: Quality
     embedding: Embedding = field(repr=False)
     live: Mapping[str, float] | None = None
+    eyes: tuple[float, float] | None = None
+    """Probability that the person's right and left eye is open."""
     eyes_open: bool | None = None

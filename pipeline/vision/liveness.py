@@ -30,6 +30,7 @@ class Liveness:
 
     def __init__(self, sessions: Sequence[Session]) -> None:
         self._models = [(session, Planes(session.spec.input)) for session in sessions]
+        self.fuses = {session.spec.name for session in sessions} >= {*PAIR, SINGLE}
 
     def score(self, images: Sequence[Image], boxes: Sequence[Box]) -> list[dict[str, float]]:
         """For `boxes[i]` in `images[i]`: the probability of a live face by model name, and `fused` when all three

@@ -60,7 +60,7 @@ def face(*embedding: float, width: float = 90, live: Mapping[str, float] | None 
         box=Box(10, 10, width, 100),
         landmarks=np.zeros((5, 2), np.float32),
         detection=0.9,
-        quality=Quality(40, 300, 0.5, 0),
+        quality=Quality(40, 300, 0.5, 0, 0, 0, 0),
         embedding=vector,
         live=live,
     )
@@ -77,6 +77,10 @@ class Scripted:
     embedder_sha256 = "a" * 64
     dimension = DIMENSION
     providers: Mapping[str, tuple[str, ...]] = {}
+    thresholds: Mapping[str, float] = {"match": 0.475, "strong": 0.65, "margin": 0.08, "same_face": 0.36}
+    live_threshold: float | None = None
+    live_proven = False
+    drawn = False
 
     def __init__(self) -> None:
         self.scripts: list[list[Face]] = []

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.vision.align import ARCFACE_112, SIDE_PX, align, quality, similarities
+from pipeline.vision.align import ARCFACE_112, SIDE_PX, align, qualities, similarities
+from pipeline.vision.faces import Quality
+
+
+def quality(points: np.ndarray, face: np.ndarray) -> Quality:
+    """Of one face."""
+    return qualities(points[None], face[None])[0]
 
 
 def umeyama(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -45,7 +53,7 @@ def test_landmarks_in_one_point_are_no_error() -> None:
     assert np.isfinite(similarities(landmarks)).all()
     aligned = align([np.full((40, 40, 3), 90, np.uint8)], landmarks)
     assert aligned.shape == (1, SIDE_PX, SIDE_PX, 3)
-    assert np.isfinite(quality(landmarks[0], aligned[0]).yaw)
+    assert np.isfinite(astuple(qualities(landmarks, aligned)[0])).all()
 
 
 def test_a_face_already_on_the_template_stays_as_it_is() -> None:
@@ -69,3 +77,44 @@ def test_quality_tells_sharp_from_blurred_dark_from_bright_and_frontal_from_turn
     assert dark.brightness == pytest.approx(seen.brightness / 4, abs=0.01)
     assert abs(seen.yaw) < 0.05
     assert quality(turned, image).yaw == pytest.approx(0.43, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("moved", "field", "expected"),
+    [
+        ({2: (0, 8)}, "pitch", 0.2),
+        ({2: (0, -8)}, "pitch", -0.2),
+        ({2: (-15, 0)}, "yaw", -0.43),
+        ({0: (0, -10), 1: (0, 10)}, "roll", 29.34),
+        ({}, "pitch", 0.0),
+        ({}, "roll", -0.3),
+    ],
+)
+def test_pose_moves_with_the_landmarks(moved: dict[int, tuple[int, int]], field: str, expected: float) -> None:
+    """Nose down is looking down, nose aside is turned, eyes aslant are a tilted head; the template is frontal."""
+    points = ARCFACE_112.astype(np.float32)
+    for index, by in moved.items():
+        points[index] += by
+    seen = quality(points, np.full((SIDE_PX, SIDE_PX, 3), 90, np.uint8))
+    assert getattr(seen, field) == pytest.approx(expected, abs=0.02)
+
+
+@given(angle=st.floats(-179, 179), scale=st.floats(0.3, 10))
+def test_yaw_and_pitch_do_not_depend_on_roll_and_size(angle: float, scale: float) -> None:
+    """A turned and scaled face has the same yaw and pitch, and its roll grows by the turn."""
+    grey = np.full((SIDE_PX, SIDE_PX, 3), 90, np.uint8)
+    points = ARCFACE_112.astype(np.float32) + np.array([[0, 0], [0, 0], [6, 5], [0, 0], [0, 0]], np.float32)
+    turn = scale * np.exp(1j * np.radians(angle)) * (points[:, 0] + 1j * points[:, 1])
+    upright, turned = (quality(p, grey) for p in (points, np.stack([turn.real, turn.imag], axis=1).astype(np.float32)))
+    assert (turned.yaw, turned.pitch) == pytest.approx((upright.yaw, upright.pitch), abs=1e-3)
+    assert (turned.roll - upright.roll - angle + 180) % 360 - 180 == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize(("luma", "exposure"), [(0, 1.0), (5, 1.0), (6, 0.0), (249, 0.0), (250, 1.0), (255, 1.0)])
+def test_exposure_is_the_share_of_clipped_pixels(luma: int, exposure: float) -> None:
+    """Too dark and too bright alike; half a face of it is half."""
+    face = np.full((SIDE_PX, SIDE_PX, 3), luma, np.uint8)
+    points = ARCFACE_112.astype(np.float32)
+    assert quality(points, face).exposure == exposure
+    face[: SIDE_PX // 2] = 128
+    assert quality(points, face).exposure == exposure / 2
