@@ -9,7 +9,7 @@ BIN := .venv/bin
 CODE := pipeline agents schemas loadtests tests .ci $(wildcard examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run-setup gpu-setup demo test lint types format bench chaos gpu docs lock clean
+.PHONY: help setup run-setup gpu-setup train-setup demo test lint types format bench chaos gpu train docs lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf '%-8s %s\n' "$$name" "$$what"; done
@@ -22,6 +22,9 @@ run-setup:
 
 gpu-setup:
 	@$(PYTHON) .ci/setup.py gpu
+
+train-setup:
+	@$(PYTHON) .ci/setup.py train
 
 demo: run-setup ## the whole story on this machine: Kafka, Redis, agents, cameras, payments, audit
 	@$(BIN)/facepay demo $(ARGS)
@@ -53,6 +56,9 @@ gpu: gpu-setup ## the checks and benchmarks that need a GPU, in an environment o
 	@.venv-gpu/bin/facepay doctor
 	@.venv-gpu/bin/facepay bench engine $(ARGS)
 
+train: train-setup ## train the models of the drawn people anew, in build/train (.venv-train takes gigabytes; goes on where it stopped)
+	@.venv-train/bin/python -m loadtests.people.train $(if $(ARGS),$(ARGS),all)
+
 docs: setup ## write the reference pages from the code and build the documentation into site/
 	$(BIN)/python .ci/reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -61,15 +67,17 @@ docs: setup ## write the reference pages from the code and build the documentati
 lock: setup ## solve the requirements anew, to the newest versions pyproject.toml allows
 	$(LOCK) --upgrade requirements/build.in --output-file requirements/build.txt
 	$(LOCK) --upgrade pyproject.toml --extra cpu --extra local --extra postgres --output-file requirements/run.txt
-	$(LOCK) --upgrade pyproject.toml --extra cpu --extra local --extra postgres --group dev --group bench --group train \
+	$(LOCK) --upgrade pyproject.toml --extra cpu --extra local --extra postgres --group dev --group bench \
 		--constraint requirements/run.txt --output-file requirements/dev.txt
-	$(LOCK) --upgrade pyproject.toml --extra gpu --extra local --extra postgres --group dev --group bench --group train \
+	$(LOCK) --upgrade pyproject.toml --extra gpu --extra local --extra postgres --group dev --group bench \
 		--constraint requirements/run.txt --output-file requirements/gpu.txt
+	$(LOCK) --upgrade pyproject.toml --extra cpu --extra local --extra postgres --group dev --group bench --group train \
+		--constraint requirements/dev.txt --output-file requirements/train.txt
 	@$(MAKE) --no-print-directory setup
 
 LOCK = UV_PYTHON_DOWNLOADS=never $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 
 clean: ## remove everything that `make` made here
-	rm -rf .venv .venv-gpu site dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-gpu .venv-train site dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

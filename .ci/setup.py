@@ -1,7 +1,8 @@
 """Builds a virtual environment from hashed requirements, on a machine that has only Python 3.11 or newer.
 
-Three levels: `run` (what the program needs) and `dev` (that and what checks it), both in `.venv`; `gpu` (as `dev`, with
-ONNX Runtime's GPU wheel) in `.venv-gpu`, because the two wheels share a folder. The steps:
+Four levels: `run` (what the program needs) and `dev` (that and what checks it), both in `.venv`; `gpu` (as `dev`, with
+ONNX Runtime's GPU wheel) in `.venv-gpu`, because the two wheels share a folder; `train` (as `dev`, with PyTorch) in
+`.venv-train`, because it takes gigabytes that only who trains models needs. The steps:
 
 1. make the environment with the standard library's `venv`,
 2. let its pip fetch uv, pinned by version and hash (`requirements/build.txt`),
@@ -29,8 +30,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
 # Where a level lives, and which finished levels contain it.
-FOLDERS = {"run": ".venv", "dev": ".venv", "gpu": ".venv-gpu"}
-CONTAINED_IN = {"run": ("run", "dev"), "dev": ("dev",), "gpu": ("gpu",)}
+FOLDERS = {"run": ".venv", "dev": ".venv", "gpu": ".venv-gpu", "train": ".venv-train"}
+CONTAINED_IN = {"run": ("run", "dev"), "dev": ("dev",), "gpu": ("gpu",), "train": ("train",)}
 # The interpreter itself, also when `make` is called from inside the environment that is about to be replaced.
 PYTHON = Path(sys.executable).resolve()
 

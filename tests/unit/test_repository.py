@@ -201,7 +201,7 @@ def test_each_dependency_has_its_reason(root: Path, project: dict[str, Any]) -> 
     assert listed == declared(project)
 
 
-@pytest.mark.parametrize("level", ["build", "run", "gpu", "dev"])
+@pytest.mark.parametrize("level", ["build", "run", "gpu", "dev", "train"])
 def test_requirements_are_pinned_by_hash(level: str, root: Path) -> None:
     """Each installed file is named by version and hash, so that every clone runs the same bytes."""
     text = (root / "requirements" / f"{level}.txt").read_text().replace("\\\n", " ")
@@ -212,7 +212,12 @@ def test_requirements_are_pinned_by_hash(level: str, root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "extras"), [("run", ["cpu", "local", "postgres"]), ("gpu", ["gpu", "local", "postgres"])]
+    ("level", "extras"),
+    [
+        ("run", ["cpu", "local", "postgres"]),
+        ("gpu", ["gpu", "local", "postgres"]),
+        ("train", ["cpu", "local", "postgres"]),
+    ],
 )
 def test_requirements_cover_the_project(level: str, extras: list[str], root: Path, project: dict[str, Any]) -> None:
     """The locked files hold every direct dependency, at or above its lower bound: `make lock` was not forgotten."""
@@ -227,6 +232,15 @@ def test_requirements_cover_the_project(level: str, extras: list[str], root: Pat
         bound = re.search(r">=([\d.]+)", requirement)
         assert bound, f"{name} has no lower bound"
         assert numbers(pins[name]) >= numbers(bound[1]), f"{name} is locked below its bound: run `make lock`"
+
+
+def test_the_training_framework_comes_with_training_only(root: Path, project: dict[str, Any]) -> None:
+    """Gigabytes that nobody but `make train` needs are in its own requirements, and in nobody else's."""
+    for requirement in project["dependency-groups"]["train"]:
+        pin = re.compile(rf"^{re.escape(name_of(requirement))}==", flags=re.MULTILINE)
+        levels = ("run", "dev", "gpu", "train")
+        holders = [level for level in levels if pin.search((root / "requirements" / f"{level}.txt").read_text())]
+        assert holders == ["train"], f"{requirement} is locked for {holders}"
 
 
 def numbers(version: str) -> tuple[int, ...]:
