@@ -1,0 +1,66 @@
+"""How a person is seen at one moment: pose, eyelids, expression, what they wear, and the light. None of it is identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """One lamp and what the room adds.
+
+    `azimuth_deg` 0 from the camera, + from the right of the picture; `elevation_deg` + from above; `level` brightness of
+    the whole (1: well exposed); `ambient` share of light without direction, 0..1; `warmth` -1 bluish .. 1 orange.
+    """
+
+    azimuth_deg: float = 15.0
+    elevation_deg: float = 35.0
+    level: float = 1.0
+    ambient: float = 0.55
+    warmth: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A moment. Angles in degrees: `yaw_deg` + turns the nose to the right of the picture, `pitch_deg` + looks down,
+    `roll_deg` + leans the head clockwise in the picture.
+
+    `eyes_open` 0 closed .. 1 open, the person's right and left eye; `gaze` -1..1 to the right and down in the picture;
+    `mouth_open` 0..1; `smile` -1..1; `brow` -1 frown .. 1 raised; `glasses` number of a style or None; `age` years that
+    passed since the enrolment (0..20); `face_px` width of the face's box when frontal; `centre` where the point between
+    the eyes and the mouth lies in the picture.
+    """
+
+    yaw_deg: float = 0.0
+    pitch_deg: float = 0.0
+    roll_deg: float = 0.0
+    eyes_open: tuple[float, float] = (1.0, 1.0)
+    gaze: tuple[float, float] = (0.0, 0.0)
+    mouth_open: float = 0.0
+    smile: float = 0.0
+    brow: float = 0.0
+    glasses: int | None = None
+    mask: bool = False
+    age: float = 0.0
+    light: Light = field(default_factory=Light)
+    face_px: float = 160.0
+    centre: tuple[float, float] = (160.0, 160.0)
+
+
+def random_view(
+    rng: np.random.Generator,
+    *,
+    face_px: tuple[float, float] = (110.0, 220.0),
+    centre: tuple[float, float] = (160.0, 160.0),
+    max_yaw_deg: float = 35.0,
+    max_pitch_deg: float = 25.0,
+    max_roll_deg: float = 20.0,
+    closed: float = 0.0,
+    glasses: float = 0.2,
+    mask: float = 0.0,
+    max_age_years: float = 5.0,
+) -> View:
+    """A view drawn at random. `closed`, `glasses`, `mask`: the share of views with both eyes closed, and with either."""
+    raise NotImplementedError
