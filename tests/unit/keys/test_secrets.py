@@ -110,7 +110,7 @@ def test_terminals_added_at_once_are_all_kept(keyring: Keyring) -> None:
 )
 def test_a_malformed_terminal_is_refused(registry: TerminalRegistry, terminal: Terminal) -> None:
     """A terminal whose names or currency no event could carry is not registered."""
-    with pytest.raises(SettingsError, match="adding a terminal"):
+    with pytest.raises(SettingsError, match="changing the terminal registry"):
         registry.add(terminal)
     assert len(registry.all()) == 2
 
