@@ -51,6 +51,7 @@ from pipeline.vision.decode import Image, decode_jpeg
 from pipeline.vision.engine import Engine
 from pipeline.vision.faces import Face
 from pipeline.vision.liveness import FUSED, fused_threshold
+from pipeline.vision.thresholds import Thresholds, thresholds
 from schemas.codec import encode
 from schemas.events import Hint, PaymentTerms, Recognition
 from schemas.ids import derived_id
@@ -104,7 +105,7 @@ class EmbeddingHandler:
         self._gallery = gallery
         self._settings = settings
         self._clock = clock
-        self._policy = policy(settings)
+        self._policy = policy(settings, thresholds(settings, engine.thresholds))
         # Keyed by all terms, not by the intent's id alone: frames that were sealed for another amount or payee under
         # the same id must not add to one vote.
         self._memories: dict[PaymentTerms, Memory] = {}
@@ -270,13 +271,16 @@ def _candidate(match: Match) -> Candidate:
     return Candidate(payer_id=match.payer_id, similarity=match.similarity, runner_up=match.runner_up)
 
 
-def policy(settings: Vision) -> Policy:
-    """The vote's rules out of the settings; the liveness threshold stands in the models' manifest."""
+def policy(settings: Vision, limits: Thresholds) -> Policy:
+    """The vote's rules out of the settings; thresholds stand in the models' manifest."""
     return Policy(
-        match_threshold=settings.match_threshold,
-        strong_threshold=settings.strong_threshold,
-        margin=settings.margin,
+        match_threshold=limits.match,
+        strong_threshold=limits.strong,
+        margin=limits.margin,
+        same_face=limits.same_face,
         votes=settings.votes,
         min_face_px=settings.min_face_px,
+        patience=settings.patience,
+        max_attempts=settings.max_attempts,
         live_threshold=fused_threshold() if settings.pad == "required" else None,
     )

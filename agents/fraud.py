@@ -232,6 +232,7 @@ def policy(settings: Risk) -> risk.Policy:
     """The rules' limits out of the settings."""
     return risk.Policy(
         unproven_liveness=settings.unproven_liveness,
+        unknown_eyes=settings.unknown_eyes,
         step_up_minor=settings.step_up_minor,
         decline_minor=settings.decline_minor,
         night_step_up_minor=settings.night_step_up_minor,

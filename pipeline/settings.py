@@ -59,13 +59,42 @@ class Vision(Section):
     pad: Literal["required", "report_only", "off"] = Field(
         "off", description="presentation-attack detection; all but `required` leave liveness unproven: see risk"
     )
-    match_threshold: float = Field(
-        0.475, ge=-1, le=1, description="cosine at FMR 1e-5 on portraits (MANIFEST of the model)"
+    drawn_models: Literal["refused", "allowed"] = Field(
+        "refused", description="models trained on drawn people: for demos and tests only"
     )
-    strong_threshold: float = Field(0.65, ge=-1, le=1, description="one frame at or above it decides alone")
-    margin: float = Field(0.08, ge=0, le=2, description="least distance to the best other payer")
-    votes: int = Field(2, ge=1, description="consistent frames that decide")
+    match_threshold: float | None = Field(
+        None, ge=-1, le=1, description="least cosine of a frame that votes; unset: the embedder's of the manifest"
+    )
+    strong_threshold: float | None = Field(
+        None, ge=-1, le=1, description="one frame at or above it decides alone; unset: the manifest's"
+    )
+    margin: float | None = Field(
+        None, ge=0, le=2, description="least distance to the best other payer; unset: the manifest's"
+    )
+    votes: int = Field(2, ge=1, description="consistent frames that decide, at full weight three quarters of them")
+    patience: int = Field(6, ge=1, description="judged frames of one face without a decision before it has failed")
+    refusal_patience: int = Field(
+        30, ge=1, description="frames of one face refused for quality or closed eyes before it has failed"
+    )
+    max_attempts: int = Field(5, ge=1, description="failed faces of one intent before only the PIN is left")
+    repeated_frames: Literal["refuse", "report_only", "off"] = Field(
+        "refuse", description="pictures that a camera has shown before: no vote, only counted, not looked for"
+    )
+    max_repeated_frames: int = Field(3, ge=1, description="repeated pictures of one intent before the face has failed")
+    live_floor: float = Field(
+        0.5, ge=0, le=1, description="least liveness of one frame that votes; the manifest's threshold is for all"
+    )
     min_face_px: int = Field(48, ge=1, description="least width of an eligible face")
+    min_eye_distance_px: float = Field(20, ge=0, description="least resolution of a frame that votes")
+    min_sharpness: float = Field(20, ge=0, description="least variance of the Laplacian of the aligned face")
+    min_brightness: float = Field(0.12, ge=0, le=1, description="least mean luma of the aligned face")
+    max_brightness: float = Field(0.92, ge=0, le=1, description="greatest mean luma of the aligned face")
+    max_clipped: float = Field(0.35, ge=0, le=1, description="greatest share of pixels of the face without detail")
+    max_yaw: float = Field(
+        0.45, ge=0, description="nose off the eyes' middle, in eye distances; 0.5 is about 45 degrees"
+    )
+    max_pitch: float = Field(0.35, ge=0, description="nose off its place between eyes and mouth")
+    max_roll_deg: float = Field(35, ge=0, description="slope of the line of the eyes")
     max_batch: int = Field(16, ge=1)
     max_pixels: int = Field(8_000_000, ge=1)
     max_frame_age_ms: int = Field(10_000, ge=1)
@@ -75,7 +104,10 @@ class Vision(Section):
 class Risk(Section):
     """The fraud agent's rules."""
 
-    unproven_liveness: Literal["step_up", "accept"] = Field("step_up", description="for a recognition without liveness")
+    unproven_liveness: Literal["step_up", "accept"] = Field(
+        "step_up", description="for a recognition whose liveness is no proof"
+    )
+    unknown_eyes: Literal["step_up", "accept"] = Field("step_up", description="where nothing can tell if eyes are open")
     step_up_minor: int = Field(20_000, ge=0, description="amounts above it need a PIN")
     decline_minor: int = Field(500_000, ge=0, description="amounts above it are declined")
     night_step_up_minor: int = Field(5_000, ge=0, description="the step-up limit at night")

@@ -143,15 +143,21 @@ class Hint:
     intent_id: Uuid
     trace: Trace
     code: Literal[
-        "come_closer", "one_person_please", "look_here", "hold_still", "not_recognised", "use_pin", "too_many_attempts"
-    ]
+        "come_closer", "one_person_please", "look_here", "open_eyes", "better_light", "hold_still", "not_recognised",
+        "use_pin", "too_many_attempts",
+    ]  # fmt: skip
     final: bool
     hinted_at_us: MicrosUtc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recognition:
-    """Who stands before the terminal, how sure that is, and why: never a picture, never an embedding."""
+    """Who stands before the terminal, how sure that is, and why: never a picture, never an embedding.
+
+    `liveness` is what was measured; whether it is a proof says `liveness_proven`, and only True is one. `eyes_open` is
+    True when every frame that voted showed open eyes, and None when nothing can tell. `quality` is that of the weakest
+    frame that voted.
+    """
 
     type: Literal["recognition"] = "recognition"
     event_id: Uuid
@@ -168,7 +174,10 @@ class Recognition:
     gallery_size: Count
     model_sha256: Sha256
     liveness: Ratio | None = None
+    liveness_proven: bool | None = None
     eyes_open: bool | None = None
+    modality: Literal["rgb", "ir", "depth"] | None = None
+    quality: Ratio | None = None
     captured_at_us: MicrosUtc
     recognised_at_us: MicrosUtc
 

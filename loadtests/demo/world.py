@@ -55,7 +55,12 @@ def build(folder: Path, addresses: Addresses, models: Path, terminals: int) -> W
         keys=tree.Keys(directory=folder / "keys", frame_epoch=keyring.frame_epochs()[-1]),
         ledger=tree.Ledger(url=f"sqlite:///{folder / 'ledger.db'}"),
         vision=tree.Vision(models=models.absolute()),
-        risk=tree.Risk(unproven_liveness="accept", velocity_count=VELOCITY_COUNT, velocity_decline_count=40),
+        risk=tree.Risk(
+            unproven_liveness="accept",
+            unknown_eyes="accept",
+            velocity_count=VELOCITY_COUNT,
+            velocity_decline_count=40,
+        ),
         gateway=tree.Gateway(host=HOST, port=ports["gateway"]),
         log=tree.Log(style="json"),
     )

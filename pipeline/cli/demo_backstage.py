@@ -33,6 +33,7 @@ from pipeline.local import Supervised
 from pipeline.runtime import admin
 from pipeline.runtime.producer import make_producer
 from pipeline.settings import Settings
+from pipeline.vision.thresholds import known_thresholds, thresholds
 
 _LOOKING_S = 120.0
 
@@ -103,11 +104,12 @@ class CommandLineBackstage:
             make_producer(settings.kafka, linger_ms=0, log_level=3),
         )
         vision = settings.vision
+        match = thresholds(vision, known_thresholds(looked.model_sha256)).match
 
         def one(payer: Payer) -> Payer | None:
             picture = Picture(payer.label, faces[payer.payer_id])
             try:
-                vectors = usable_vectors([picture], min_face_px=vision.min_face_px, min_cosine=vision.match_threshold)
+                vectors = usable_vectors([picture], min_face_px=vision.min_face_px, min_cosine=match)
             except EnrolmentRefused:
                 return None
             enrol(producer, keyring, payer.payer_id, vectors, looked.model_sha256, payer.pin, now_us())

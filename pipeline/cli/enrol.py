@@ -47,6 +47,7 @@ def enrol(
     from pipeline.topics import GALLERY, PAYERS
     from pipeline.vision.engine import OnnxEngine
     from pipeline.vision.sessions import Execution
+    from pipeline.vision.thresholds import thresholds
 
     settings = console.settings()
     payer_id = uuid7(time.time_ns() // 1000) if payer is None else _known(payer)
@@ -54,12 +55,13 @@ def enrol(
     keyring = Keyring.open(settings.keys.directory)
     vision = settings.vision
     engine = OnnxEngine.open(models or vision.models, Execution(gpu=vision.gpu, threads=vision.threads))
+    match = thresholds(vision, engine.thresholds).match
     pictures = _look(engine, images)
     try:
-        vectors = usable_vectors(pictures, min_face_px=vision.min_face_px, min_cosine=vision.match_threshold)
+        vectors = usable_vectors(pictures, min_face_px=vision.min_face_px, min_cosine=match)
         identity(settings.kafka, (GALLERY, PAYERS))
         with _gallery(settings, keyring, engine) as gallery:
-            check_not_enrolled(gallery, payer_id, vectors, threshold=vision.match_threshold)
+            check_not_enrolled(gallery, payer_id, vectors, threshold=match)
     except EnrolmentRefused as refused:
         console.note(f"facepay: {refused}")
         console.finish({"payer_id": payer, "template_ids": [], "refused": refused.reason}, as_json=json, ok=False)

@@ -87,6 +87,7 @@ class Features:
     over_threshold: float
     margin: float
     liveness: float | None
+    liveness_proven: bool | None
     eyes_open: bool | None
     frames_used: int
 
@@ -161,6 +162,7 @@ def features(history: History, recognition: Recognition, windows: Windows) -> Fe
         over_threshold=round(recognition.similarity - recognition.threshold, 6),
         margin=recognition.margin,
         liveness=recognition.liveness,
+        liveness_proven=recognition.liveness_proven,
         eyes_open=recognition.eyes_open,
         frames_used=recognition.frames_used,
     )

@@ -29,6 +29,7 @@ class Policy:
     """The limits in force; amounts in minor units, hours in UTC."""
 
     unproven_liveness: Literal["step_up", "accept"]
+    unknown_eyes: Literal["step_up", "accept"]
     step_up_minor: int
     decline_minor: int
     night_step_up_minor: int
@@ -70,7 +71,16 @@ RULES: tuple[Rule, ...] = (
     Rule("night_amount", "step_up", 0.4, lambda f, p: f.night and f.amount_minor > p.night_step_up_minor),
     Rule("velocity_high", "step_up", 0.5, lambda f, p: f.count_velocity >= p.velocity_count),
     Rule("thin_margin", "step_up", 0.5, lambda f, p: f.margin < p.thin_margin),
-    Rule("liveness_unproven", "step_up", 0.3, lambda f, p: f.liveness is None and p.unproven_liveness == "step_up"),
+    # A measured liveness is no proof: its detector must have been shown to work on such pictures (`liveness_proven`).
+    Rule(
+        "liveness_unproven",
+        "step_up",
+        0.3,
+        lambda f, p: f.liveness_proven is not True and p.unproven_liveness == "step_up",
+    ),
+    Rule("eyes_unknown", "step_up", 0.2, lambda f, p: f.eyes_open is None and p.unknown_eyes == "step_up"),
+    # The embedding agent lets no closed eye vote; whoever says otherwise is not trusted, whatever the policy.
+    Rule("eyes_closed", "step_up", 0.8, lambda f, _: f.eyes_open is False),
 )
 
 

@@ -47,6 +47,7 @@ def recognition(name: str = "first", *, at_us: int = NOON_US, terminal: str = "t
         "gallery_size": 1_000,
         "model_sha256": "ab" * 32,
         "liveness": 0.9,
+        "liveness_proven": True,
         "eyes_open": True,
         "captured_at_us": at_us - 60_000,
         "recognised_at_us": at_us,

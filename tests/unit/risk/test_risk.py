@@ -15,6 +15,7 @@ from pipeline.domain.risk import Policy, judge
 
 POLICY = Policy(
     unproven_liveness="step_up",
+    unknown_eyes="step_up",
     step_up_minor=20_000,
     decline_minor=500_000,
     night_step_up_minor=5_000,
@@ -38,6 +39,7 @@ GOOD = Features(
     over_threshold=0.2,
     margin=0.4,
     liveness=0.9,
+    liveness_proven=True,
     eyes_open=True,
     frames_used=2,
 )
@@ -56,16 +58,25 @@ ROWS: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
     ("twelfth", {"count_velocity": 12}, "decline", ("velocity_exceeded", "velocity_high")),
     ("margin at the limit", {"margin": 0.12}, "approve", ()),
     ("thin margin", {"margin": 0.119}, "step_up", ("thin_margin",)),
-    ("liveness not proven", {"liveness": None}, "step_up", ("liveness_unproven",)),
+    ("liveness measured, not proven", {"liveness_proven": False}, "step_up", ("liveness_unproven",)),
+    ("an older agent says nothing of a proof", {"liveness_proven": None}, "step_up", ("liveness_unproven",)),
+    ("nothing can tell if eyes are open", {"eyes_open": None}, "step_up", ("eyes_unknown",)),
+    ("closed eyes, whoever let them vote", {"eyes_open": False}, "step_up", ("eyes_closed",)),
+    (
+        "neither liveness nor eyes",
+        {"liveness_proven": None, "eyes_open": None},
+        "step_up",
+        ("liveness_unproven", "eyes_unknown"),
+    ),
     (
         "two step-ups",
-        {"liveness": None, "margin": 0.0},
+        {"liveness_proven": False, "margin": 0.0},
         "step_up",
         ("thin_margin", "liveness_unproven"),
     ),
     (
         "a decline and step-ups: all said, the decline first",
-        {"liveness": None, "count_velocity": 12, "night": True, "amount_minor": 6_000},
+        {"liveness_proven": False, "count_velocity": 12, "night": True, "amount_minor": 6_000},
         "decline",
         ("velocity_exceeded", "night_amount", "velocity_high", "liveness_unproven"),
     ),
@@ -83,8 +94,17 @@ def test_each_rule_says_its_reason(what: str, seen: dict[str, Any], decision: st
 def test_unproven_liveness_is_accepted_only_when_told_so() -> None:
     """The setting `accept` takes the reason away, and only that one."""
     lenient = replace(POLICY, unproven_liveness="accept")
-    assert judge(replace(GOOD, liveness=None), lenient).decision == "approve"
-    assert judge(replace(GOOD, liveness=None, margin=0.0), lenient).reasons == ("thin_margin",)
+    assert judge(replace(GOOD, liveness_proven=False), lenient).decision == "approve"
+    assert judge(replace(GOOD, liveness_proven=None, margin=0.0), lenient).reasons == ("thin_margin",)
+    assert judge(replace(GOOD, liveness_proven=None, eyes_open=None), lenient).reasons == ("eyes_unknown",)
+
+
+def test_unknown_eyes_are_accepted_only_when_told_so() -> None:
+    """The setting `accept` takes that reason away, and neither closed eyes nor an unproven liveness."""
+    lenient = replace(POLICY, unknown_eyes="accept")
+    assert judge(replace(GOOD, eyes_open=None), lenient).decision == "approve"
+    assert judge(replace(GOOD, eyes_open=False), lenient).reasons == ("eyes_closed",)
+    assert judge(replace(GOOD, eyes_open=None, liveness_proven=False), lenient).reasons == ("liveness_unproven",)
 
 
 @pytest.mark.parametrize("missing", [risk.STATE_UNAVAILABLE, risk.STATE_COLD])
@@ -99,6 +119,7 @@ def test_the_version_changes_with_every_limit() -> None:
     """A verdict's policy version tells which limits it was judged by."""
     others = [
         replace(POLICY, unproven_liveness="accept"),
+        replace(POLICY, unknown_eyes="accept"),
         replace(POLICY, step_up_minor=1),
         replace(POLICY, decline_minor=1),
         replace(POLICY, night_step_up_minor=1),
@@ -106,7 +127,7 @@ def test_the_version_changes_with_every_limit() -> None:
         replace(POLICY, velocity_decline_count=1),
         replace(POLICY, thin_margin=0.5),
     ]
-    assert len({policy.version for policy in [POLICY, *others]}) == 8
+    assert len({policy.version for policy in [POLICY, *others]}) == 9
     assert POLICY.version == replace(POLICY).version
 
 
@@ -115,16 +136,18 @@ def test_the_version_changes_with_every_limit() -> None:
     count=st.integers(0, 30),
     margin=st.floats(0, 2),
     night=st.booleans(),
-    liveness=st.none() | st.floats(0, 1),
+    proven=st.none() | st.booleans(),
+    eyes=st.none() | st.booleans(),
     missing=st.sampled_from([None, risk.STATE_COLD]),
 )
 def test_more_against_it_never_helps(
-    amount: int, count: int, margin: float, night: bool, liveness: float | None, missing: str | None
+    amount: int, count: int, margin: float, night: bool, proven: bool | None, eyes: bool | None, missing: str | None
 ) -> None:
     """A larger amount or a higher count gives no milder decision and no lower score; the score is a ratio; reasons are
     said once; only an approval has none."""
     severity = ["approve", "step_up", "decline"]
-    seen = replace(GOOD, amount_minor=amount, count_velocity=count, margin=margin, night=night, liveness=liveness)
+    seen = replace(GOOD, amount_minor=amount, count_velocity=count, margin=margin, night=night)
+    seen = replace(seen, liveness_proven=proven, eyes_open=eyes)
     now = judge(seen, POLICY, missing=missing)
     worse = judge(replace(seen, amount_minor=amount * 2, count_velocity=count + 3), POLICY, missing=missing)
     assert severity.index(worse.decision) >= severity.index(now.decision)
