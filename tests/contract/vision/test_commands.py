@@ -70,8 +70,8 @@ def test_embed_refuses_what_is_no_image_and_what_is_no_folder(shared: Path, tmp_
 def test_models_list_names_every_known_model(shared: Path) -> None:
     """Hash, licence and terms, here or not."""
     rows = last_line(run("models", "list", "--models", shared / "models", "--json"))["models"]
-    assert len(rows) == 8
-    assert all(row["ok"] and row["licence"] and row["training_terms"] and len(row["sha256"]) == 64 for row in rows)
+    assert len([row for row in rows if row["ok"]]) == 8
+    assert all(row["licence"] and row["training_terms"] and len(row["sha256"]) == 64 for row in rows)
     assert run("models", "list", "--models", shared / "models").exit_code == 0
 
 
