@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from pipeline.keys.derivation import derive
+from pipeline.keys.devices import DeviceRegistry
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.seals import AesGcmSeal
 from pipeline.keys.terminals import TerminalRegistry
@@ -73,6 +74,7 @@ def run_embedding(settings: Settings, health: Health) -> int:
     opener = KeyringFrameOpener(
         keyring,
         TerminalRegistry(settings.keys.directory),
+        cameras=DeviceRegistry(settings.keys.directory).get,
         max_age_ms=vision.max_frame_age_ms,
         max_skew_ms=vision.max_clock_skew_ms,
         lanes=topics()[FRAMES].partitions,
@@ -168,6 +170,7 @@ def run_gateway(settings: Settings) -> int:
             settings=settings,
             keyring=Keyring.open(settings.keys.directory),
             registry=TerminalRegistry(settings.keys.directory),
+            devices=DeviceRegistry(settings.keys.directory),
             clock=now_us,
         )
     )

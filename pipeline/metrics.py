@@ -79,5 +79,7 @@ HTTP = Histogram("facepay_http_seconds", "HTTP requests", ["route", "status"], b
 PIN_CHECKS = Counter("facepay_pin_checks_total", "PIN checks", ["result"])
 # Calls to Redis that failed or ran past their budget.
 REDIS_ERRORS = Counter("facepay_redis_errors_total", "Failed Redis calls", ["agent"])
+# Answers to cameras that asked for a lease: granted, none (nothing is open), or the code of the refusal.
+LEASES = Counter("facepay_leases_total", "Leases of open intents asked for by cameras", ["result"])
 # Frames a camera published, dropped (no lease, too slow) and their bytes.
 CAMERA_FRAMES = Counter("facepay_camera_frames_total", "Camera frames", ["result"])

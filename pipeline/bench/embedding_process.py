@@ -20,6 +20,7 @@ from pipeline.bench.embed import stage_seconds
 from pipeline.bench.rounds import Sample, cpu_s
 from pipeline.bootstrap import MAX_FACES, dead_letters, now_us
 from pipeline.gallery.index import ExactIndex
+from pipeline.keys.devices import DeviceRegistry
 from pipeline.keys.frames import KeyringFrameOpener
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import TerminalRegistry
@@ -177,6 +178,7 @@ def _agent(
     opener = KeyringFrameOpener(
         keyring,
         TerminalRegistry(plan.keys),
+        cameras=DeviceRegistry(plan.keys).get,
         max_age_ms=vision.max_frame_age_ms,
         max_skew_ms=vision.max_clock_skew_ms,
     )

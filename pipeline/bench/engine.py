@@ -28,7 +28,8 @@ from pipeline.bench.rows import Goal, Row, cost_row, speed_row
 from pipeline.bench.topic import fill, new_topics
 from pipeline.bootstrap import MAX_FACES, now_us
 from pipeline.errors import KafkaUnavailable
-from pipeline.keys.credentials import provision
+from pipeline.keys.credentials import provision_camera
+from pipeline.keys.devices import Camera, DeviceRegistry
 from pipeline.keys.frames import FrameSealer
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import Terminal, TerminalRegistry
@@ -242,7 +243,7 @@ def _sealed(keys: Path, frames: Sequence[Frame], count: int, at_us: int, topic: 
     keyring = Keyring.create(keys)
     epoch = keyring.new_frame_epoch()
     TerminalRegistry(keys).add(Terminal(_TERMINAL, "shop", "payee-1", "CNY"))
-    sealer = FrameSealer(provision(keyring, _TERMINAL, [epoch]))
+    sealer = FrameSealer(provision_camera(keyring, DeviceRegistry(keys).add(Camera("c-1", _TERMINAL)), [epoch]))
     for number in range(count):
         terms = PaymentTerms(
             intent_id=derived_id("bench", "intent", str(number)),
@@ -256,6 +257,6 @@ def _sealed(keys: Path, frames: Sequence[Frame], count: int, at_us: int, topic: 
             key_epoch=epoch,
         )
         emit = sealer.seal(
-            frames[number % len(frames)].jpeg, terms, camera="c-1", sequence=number, captured_at_us=at_us, trace=_TRACE
+            frames[number % len(frames)].jpeg, terms, sequence=number, captured_at_us=at_us, trace=_TRACE
         )
         yield replace(emit, topic=topic)

@@ -31,12 +31,11 @@ class CameraReport:
 
 
 class Camera:
-    """One camera, named `name`, of the terminal whose keys `sealer` has; `rate` frames a second at most."""
+    """One camera, whose name and keys `sealer` has; `rate` frames a second at most."""
 
     def __init__(
         self,
         *,
-        name: str,
         sealer: FrameSealer,
         lease: LeaseSource,
         producer: Producer,
@@ -46,7 +45,6 @@ class Camera:
     ) -> None:
         """`on_turn` is called several times a second, as long as the camera goes round."""
         self._on_turn = on_turn
-        self._name = name
         self._sealer = sealer
         self._lease = lease
         self._producer = producer
@@ -62,7 +60,7 @@ class Camera:
         """Films until the source ends, `seconds` have passed or `stop` is called; returns once each frame is confirmed
         or counted as dropped. A camera runs once.
 
-        Raises `UsageError` (the gateway refuses the terminal, or its keys are out of date), `KafkaUnavailable` (not
+        Raises `UsageError` (the gateway refuses the camera, or its keys are out of date), `KafkaUnavailable` (not
         one frame could be delivered) and what the source raises.
         """
         stop = self._stop
@@ -88,15 +86,10 @@ class Camera:
     def _sealed(self, lease: Lease, jpeg: bytes, sequence: int, captured_at_us: int) -> Emit:
         try:
             return self._sealer.seal(
-                jpeg,
-                lease.terms,
-                camera=self._name,
-                sequence=sequence,
-                captured_at_us=captured_at_us,
-                trace=lease.trace,
+                jpeg, lease.terms, sequence=sequence, captured_at_us=captured_at_us, trace=lease.trace
             )
         except SealError as error:
-            raise UsageError(f"sealing a frame: {error.detail}; provision the terminal again") from None
+            raise UsageError(f"sealing a frame: {error.detail}; provision the camera again") from None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Whether the gateway wants pictures: the lease of a terminal's open intent to its cameras.
+"""Whether the gateway wants pictures: the lease of a lane's open intent to the cameras registered for it.
 
 `GatewayLease` asks once, `LeaseWatch` keeps asking in a thread. A lease ends at its own time, whatever happens to the
 gateway: a camera that has lost the gateway stops filming when what it was granted runs out, and one whose intent was
@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from pipeline.errors import OutsideError, UsageError
-from pipeline.keys.credentials import TerminalCredentials
+from pipeline.keys.credentials import CameraCredentials
 from pipeline.ports import Clock
 from schemas.events import MicrosUtc, PaymentTerms, Trace
 
@@ -47,15 +47,19 @@ class LeaseSource(Protocol):
 
 
 class GatewayLease:
-    """`GET /v1/lease` of the gateway, as the terminal of `credentials`."""
+    """`GET /v1/lease` of the gateway, as the camera of `credentials`."""
 
-    def __init__(self, gateway_url: str, credentials: TerminalCredentials) -> None:
+    def __init__(self, gateway_url: str, credentials: CameraCredentials) -> None:
         self._url = gateway_url.rstrip("/")
-        self._terminal_id = credentials.terminal_id
+        self._camera_id = credentials.camera_id
         try:
             self._client = httpx.Client(
                 base_url=self._url,
-                headers={"X-Terminal-Id": credentials.terminal_id, "Authorization": f"Bearer {credentials.token}"},
+                headers={
+                    "X-Camera-Id": credentials.camera_id,
+                    "X-Terminal-Id": credentials.terminal_id,
+                    "Authorization": f"Bearer {credentials.token}",
+                },
             )
         except httpx.InvalidURL as error:
             raise UsageError(f"opening the gateway {gateway_url}: {error}") from None
@@ -65,8 +69,8 @@ class GatewayLease:
         self._client.close()
 
     def poll(self, wait_ms: int) -> Lease | None:
-        """See `LeaseSource`. `UsageError`: the gateway does not know the terminal or its token; `OutsideError`: it
-        cannot be reached or answers something else."""
+        """See `LeaseSource`. `UsageError`: the gateway does not know the camera or its token, or knows it for another
+        lane; `OutsideError`: it cannot be reached or answers something else."""
         try:
             answer = self._client.get("/v1/lease", params={"wait_ms": wait_ms}, timeout=_ANSWER_S + wait_ms / 1000)
         except httpx.UnsupportedProtocol:
@@ -80,8 +84,8 @@ class GatewayLease:
             return None
         if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             raise UsageError(
-                f"asking the gateway {self._url} for a lease: it refuses the terminal {self._terminal_id} or its "
-                "token; provision the terminal again"
+                f"asking the gateway {self._url} for a lease: it refuses the camera {self._camera_id}, its token or "
+                "its lane; look at `facepay cameras list` and provision the camera again"
             )
         if answer.status_code != httpx.codes.OK:
             raise OutsideError(f"asking the gateway {self._url} for a lease: it answered {answer.status_code}")
@@ -117,14 +121,14 @@ class LeaseWatch:
 
     def at(self, at_us: int) -> Lease | None:
         """The lease that a picture taken at that time may be published under. `UsageError`: the gateway refuses the
-        terminal."""
+        camera."""
         with self._news:
             if self._failure is not None:
                 raise self._failure
             return self._lease if self._lease is not None and self._lease.holds(at_us) else None
 
     def wait_held(self, timeout_s: float) -> bool:
-        """Waits until a lease holds; False after `timeout_s`. `UsageError`: the gateway refuses the terminal."""
+        """Waits until a lease holds; False after `timeout_s`. `UsageError`: the gateway refuses the camera."""
         with self._news:
             held = self._news.wait_for(lambda: self._failure is not None or self._holds_now(), timeout_s)
             if self._failure is not None:

@@ -14,7 +14,7 @@ from pipeline.cli.console import JsonFlag
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.keys.credentials import TerminalCredentials
+    from pipeline.keys.credentials import CameraCredentials
     from pipeline.settings import Settings
 
 
@@ -27,9 +27,14 @@ def camera(
         str | None, typer.Option(help="Address of the gateway; default: the settings gateway.host and gateway.port.")
     ] = None,
     credentials: Annotated[
-        Path | None, typer.Option(help="The terminal's credentials file; default: derived from the keyring here.")
+        Path | None, typer.Option(help="The camera's credentials file; default: derived from the keyring here.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the camera; default: the terminal's and '-camera'.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Which registered camera; default: that of the credentials, or the terminal's and '-camera'."
+        ),
+    ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=60, help="Frames a second, at most.")] = 5.0,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so long; default: at the end.")] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Begin a folder or a file again at its end.")] = False,
@@ -46,7 +51,7 @@ def camera(
     from pipeline.topics import FRAMES
 
     settings = console.settings()
-    held = _credentials(settings, terminal, credentials)
+    held = _credentials(settings, terminal, credentials, name)
     film = open_source(source, loop=loop)
     lease = GatewayLease(gateway or f"http://{settings.gateway.host}:{settings.gateway.port}", held)
     lease.poll(0)  # a wrong address or token is said now, not when the first customer stands there
@@ -61,7 +66,6 @@ def camera(
     server = HealthServer(health, settings.metrics.host, settings.metrics.port)
     port = server.start()
     running = Camera(
-        name=name or f"{terminal}-camera",
         sealer=FrameSealer(held),
         lease=lease,
         producer=producer,
@@ -71,7 +75,8 @@ def camera(
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: running.stop())
-    console.note(f"filming {source} for {terminal}; metrics on http://{settings.metrics.host}:{port}; Ctrl-C stops")
+    metrics_at = f"http://{settings.metrics.host}:{port}"
+    console.note(f"filming {source} as {held.camera_id} for {terminal}; metrics on {metrics_at}; Ctrl-C stops")
     try:
         report = running.run(film, seconds=seconds)
     finally:
@@ -87,15 +92,24 @@ def camera(
     console.finish(result, as_json=json, show=show)
 
 
-def _credentials(settings: Settings, terminal: str, path: Path | None) -> TerminalCredentials:
-    """The terminal's own file, or what the keyring of this machine derives for it."""
-    from pipeline.keys.credentials import TerminalCredentials, provision
+def _credentials(settings: Settings, terminal: str, path: Path | None, name: str | None) -> CameraCredentials:
+    """The camera's own file, or what the keyring of this machine derives for it as it is registered."""
+    from pipeline.keys.credentials import CameraCredentials, provision_camera
+    from pipeline.keys.devices import DeviceRegistry
     from pipeline.keys.keyring import Keyring
 
     if path is None:
         keyring = Keyring.open(settings.keys.directory)
-        return provision(keyring, terminal, keyring.frame_epochs())
-    held = TerminalCredentials.read(path)
-    if held.terminal_id != terminal:
-        raise UsageError(f"opening the credentials {path}: they are those of {held.terminal_id}, not of {terminal}")
+        name = name or f"{terminal}-camera"
+        camera = DeviceRegistry(keyring.folder).get(name)
+        if camera is None or camera.terminal_id != terminal:
+            found = "it is not registered" if camera is None else f"it is registered for {camera.terminal_id}"
+            raise UsageError(
+                f"filming as {name} for {terminal}: {found}; run `facepay cameras add {name} --terminal {terminal}`"
+            )
+        return provision_camera(keyring, camera, keyring.frame_epochs())
+    held = CameraCredentials.read(path)
+    for wanted, got in ((terminal, held.terminal_id), (name or held.camera_id, held.camera_id)):
+        if got != wanted:
+            raise UsageError(f"opening the credentials {path}: they are those of {got}, not of {wanted}")
     return held

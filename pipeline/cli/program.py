@@ -16,11 +16,13 @@ from pipeline.cli import (
     audit,
     bench,
     camera,
+    cameras,
     console,
     demo,
     doctor,
     embed,
     enrol,
+    evaluate,
     gateway,
     keys,
     models,
@@ -61,9 +63,11 @@ app.command(rich_help_panel=RUN)(camera.camera)
 app.add_typer(topics.app, name="topics", rich_help_panel=RUN)
 app.add_typer(keys.app, name="keys", rich_help_panel=RUN)
 app.add_typer(terminals.app, name="terminals", rich_help_panel=RUN)
+app.add_typer(cameras.app, name="cameras", rich_help_panel=RUN)
 app.add_typer(models.app, name="models", rich_help_panel=RUN)
 app.command(rich_help_panel=OPERATE)(audit.audit)
 app.command(rich_help_panel=OPERATE)(settings.settings)
 app.command(rich_help_panel=OPERATE)(version.version)
 app.command(rich_help_panel=RIGHTS)(enrol.enrol)
 app.command(rich_help_panel=MEASURE)(bench.bench)
+app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)

@@ -1,4 +1,4 @@
-"""`facepay terminals`: who may ask for payments, and the credentials that a terminal and its cameras hold."""
+"""`facepay terminals`: who may ask for payments, and the credentials that a terminal holds."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def provision(
     file: Annotated[Path, typer.Argument(help="Where the credentials go (mode 0600); keep them as you keep a key.")],
     json: JsonFlag = False,
 ) -> None:
-    """Write a terminal's credentials: its token for the gateway and its frame keys, nothing of any other terminal."""
+    """Write a terminal's credentials: its token for the gateway. It opens no frame; its cameras have their own."""
     from pipeline.keys.credentials import provision as credentials_of
     from pipeline.keys.keyring import Keyring
     from pipeline.keys.terminals import TerminalRegistry
@@ -70,8 +70,7 @@ def provision(
     keyring = Keyring.open(console.settings().keys.directory)
     if TerminalRegistry(keyring.folder).get(terminal) is None:
         raise UsageError(f"provisioning {terminal}: it is not registered; run `facepay terminals add` first")
-    epochs = keyring.frame_epochs()
-    credentials_of(keyring, terminal, epochs).write(file)
-    result = {"terminal_id": terminal, "file": str(file), "frame_epochs": list(epochs)}
-    said = f"{file} holds the token of {terminal} and its frame keys of epochs {', '.join(map(str, epochs))}."
+    credentials_of(keyring, terminal).write(file)
+    result = {"terminal_id": terminal, "file": str(file)}
+    said = f"{file} holds the token of {terminal}. Next: facepay cameras add CAMERA --terminal {terminal}"
     console.finish(result, as_json=json, show=lambda: console.out.print(said, highlight=False, soft_wrap=True))

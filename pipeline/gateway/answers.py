@@ -53,6 +53,31 @@ def unauthorised() -> ApiError:
     return ApiError(401, "unauthorised", "send X-Terminal-Id and Authorization: Bearer with that terminal's token")
 
 
+def no_camera() -> ApiError:
+    """The camera that asks is not known: one answer for one that never was, one that was removed and a wrong token."""
+    return ApiError(401, "unauthorised", "send X-Camera-Id and Authorization: Bearer with that camera's token")
+
+
+def not_a_camera() -> ApiError:
+    """A terminal asks for what its cameras are given."""
+    return ApiError(
+        403,
+        "not_a_camera",
+        "leases are given to cameras, not to terminals: register one with `facepay cameras add` and use the "
+        "credentials that `facepay cameras provision` writes",
+    )
+
+
+def another_lane() -> ApiError:
+    """A camera asks for the lease of a lane that it was not registered for, or no longer is."""
+    return ApiError(
+        403,
+        "another_lane",
+        "this camera is registered for another terminal than the one it asks for; register it for that terminal, or "
+        "give it new credentials with `facepay cameras provision`",
+    )
+
+
 def not_found() -> ApiError:
     """The terminal has no such intent; another terminal's looks the same."""
     return ApiError(404, "no_such_intent", "this terminal has no such intent; check the id")

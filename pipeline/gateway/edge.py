@@ -1,8 +1,10 @@
 """Who may call, how much and how often; and what is measured of it.
 
-`Doorkeeper` knows a terminal by its token (compared in constant time; an unknown terminal costs the same) and bounds
-its requests and its open waits. `Measured` is the outermost ASGI layer: it refuses bodies over 16 KiB before they are
-read into memory, and observes the time to the first byte of each answer by route template, never by id.
+`Doorkeeper` knows a terminal and a camera by their tokens (compared in constant time; an unknown one costs the same)
+and bounds their requests and their open waits. A terminal says who it is in X-Terminal-Id; a camera in X-Camera-Id,
+and in X-Terminal-Id whose lane it films. Neither's token is worth anything in the other's place. `Measured` is the
+outermost ASGI layer: it refuses bodies over 16 KiB before they are read into memory, and observes the time to the first
+byte of each answer by route template, never by id.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline import metrics
-from pipeline.gateway.answers import ApiError, unauthorised
+from pipeline.gateway.answers import ApiError, another_lane, no_camera, not_a_camera, unauthorised
+from pipeline.keys.devices import Camera, DeviceRegistry, is_camera_token
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import Terminal, TerminalRegistry, is_terminal_token
 from pipeline.ports import Clock
@@ -27,64 +30,112 @@ MAX_NAME = 64
 
 @dataclass(slots=True)
 class _Bucket:
-    """Tokens left of one terminal, and when that was so."""
+    """Tokens left of one caller, and when that was so."""
 
     tokens: float
     at_us: int
 
 
+Caller = tuple[str, str]
+"""What asks, and its name: a camera may be called as its terminal is."""
+
+
 class Doorkeeper:
-    """Lets terminals in: `rate_per_s` requests on average, twice that in a burst, `waits` waits at once."""
+    """Lets terminals and cameras in: each `rate_per_s` requests on average, twice that in a burst, `waits` waits at
+    once."""
 
     def __init__(
-        self, keyring: Keyring, registry: TerminalRegistry, clock: Clock, *, rate_per_s: int, waits: int
+        self,
+        keyring: Keyring,
+        registry: TerminalRegistry,
+        devices: DeviceRegistry,
+        clock: Clock,
+        *,
+        rate_per_s: int,
+        waits: int,
     ) -> None:
         self._keyring = keyring
         self._registry = registry
+        self._devices = devices
         self._clock = clock
         self._rate_per_s = rate_per_s
         self._waits = waits
-        self._buckets: dict[str, _Bucket] = {}
-        self._waiting: dict[str, int] = {}
+        self._buckets: dict[Caller, _Bucket] = {}
+        self._waiting: dict[Caller, int] = {}
 
     def admit(self, request: Request) -> Terminal:
         """The terminal that asks; raises `ApiError` 401 or 429."""
-        name = request.headers.get("x-terminal-id", "")
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if not name or len(name) > MAX_NAME or not name.isascii() or scheme.lower() != "bearer":
+        name, token = _name(request, "x-terminal-id"), _token(request)
+        if name is None or token is None:
             raise unauthorised()
         # The token is compared before the registry is asked, so that both kinds of stranger take the same time.
-        right = is_terminal_token(self._keyring, name, token.strip())
+        right = is_terminal_token(self._keyring, name, token)
         terminal = self._registry.get(name)
         if terminal is None or not right:
             raise unauthorised()
-        self._spend(name)
+        self._spend(("terminal", name))
         return terminal
 
+    def admit_camera(self, request: Request) -> Camera:
+        """The camera that asks, for the lane that it is registered for; raises `ApiError` 401, 403 or 429."""
+        if "x-camera-id" not in request.headers:
+            self.admit(request)
+            raise not_a_camera()
+        name, lane, token = _name(request, "x-camera-id"), _name(request, "x-terminal-id"), _token(request)
+        if name is None or token is None:
+            raise no_camera()
+        camera = self._devices.get(name)
+        # A token is compared for a stranger too, so that every refusal takes the same time.
+        right = is_camera_token(self._keyring, camera or Camera(name, ""), token)
+        if camera is None or not right:
+            raise no_camera()
+        self._spend(("camera", name))
+        if lane != camera.terminal_id or self._registry.get(camera.terminal_id) is None:
+            raise another_lane()
+        return camera
+
+    def is_still(self, camera: Camera) -> bool:
+        """Whether a camera that was let in is registered as it was then: while it waited somebody may have removed it,
+        moved it to another lane or renewed its token."""
+        now = self._devices.get(camera.camera_id)
+        return now is not None and (now.terminal_id, now.registration) == (camera.terminal_id, camera.registration)
+
     @contextmanager
-    def waiting(self, terminal: Terminal) -> Iterator[None]:
-        """Around a wait; raises `ApiError` 429 when the terminal has too many."""
-        name = terminal.terminal_id
-        count = self._waiting.get(name, 0)
+    def waiting(self, who: Terminal | Camera) -> Iterator[None]:
+        """Around a wait; raises `ApiError` 429 when that terminal or camera has too many."""
+        caller = ("camera", who.camera_id) if isinstance(who, Camera) else ("terminal", who.terminal_id)
+        count = self._waiting.get(caller, 0)
         if count >= self._waits:
-            raise ApiError(429, "too_many_waits", "this terminal waits too often at once", retry_after_s=1)
-        self._waiting[name] = count + 1
+            raise ApiError(429, "too_many_waits", f"this {caller[0]} waits too often at once", retry_after_s=1)
+        self._waiting[caller] = count + 1
         try:
             yield
         finally:
-            self._waiting[name] -= 1
-            if not self._waiting[name]:
-                del self._waiting[name]
+            self._waiting[caller] -= 1
+            if not self._waiting[caller]:
+                del self._waiting[caller]
 
-    def _spend(self, name: str) -> None:
+    def _spend(self, caller: Caller) -> None:
         now_us = self._clock()
         most = 2.0 * self._rate_per_s
-        bucket = self._buckets.setdefault(name, _Bucket(most, now_us))
+        bucket = self._buckets.setdefault(caller, _Bucket(most, now_us))
         gained = max(0, now_us - bucket.at_us) * self._rate_per_s / 1_000_000
         bucket.tokens, bucket.at_us = min(most, bucket.tokens + gained), now_us
         if bucket.tokens < 1.0:
-            raise ApiError(429, "too_many_requests", "this terminal asks too often; slow down", retry_after_s=1)
+            raise ApiError(429, "too_many_requests", f"this {caller[0]} asks too often; slow down", retry_after_s=1)
         bucket.tokens -= 1.0
+
+
+def _name(request: Request, header: str) -> str | None:
+    """A name that a registry could know, from a header; None for anything else."""
+    name = request.headers.get(header, "")
+    return name if 0 < len(name) <= MAX_NAME and name.isascii() else None
+
+
+def _token(request: Request) -> str | None:
+    """The bearer token of a request, if it has one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 class Measured:

@@ -196,14 +196,14 @@ class Intents:
 
         return await self._waiters.until(key, beyond, timeout_s) is not None
 
-    async def lease(self, terminal: Terminal, wait_ms: int) -> OpenIntent | None:
-        """The intent that the terminal's cameras should send frames for, waiting for one up to `wait_ms`."""
+    async def lease(self, terminal_id: str, wait_ms: int) -> OpenIntent | None:
+        """The intent that a terminal's cameras should send frames for, waiting for one up to `wait_ms`."""
         self._require_caught_up()
 
         def wanted() -> OpenIntent | None:
-            return self._feed.look(lambda book: book.wants_frames(terminal.terminal_id, self._clock()))
+            return self._feed.look(lambda book: book.wants_frames(terminal_id, self._clock()))
 
-        return await self._waiters.until(terminal.terminal_id, wanted, wait_ms / 1_000)
+        return await self._waiters.until(terminal_id, wanted, wait_ms / 1_000)
 
     def note_hint(self, key: Key) -> None:
         """Tells settlement the newest hint of an intent: one command at a time, and the newest when that is done."""

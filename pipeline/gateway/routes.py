@@ -1,9 +1,10 @@
 """The HTTP routes: what is asked is checked here, what happens is in `intents`.
 
-Every route but the three for operators knows its terminal by `X-Terminal-Id` and `Authorization: Bearer`. Long polls
-end within 30 s. An event stream's ids are `<version>.<boot>`: a gateway resumes after an id of its own and tells
-everything again after another gateway's, whose count may have come in another order. Every event has an id of its own
-(`verdict_id`, `event_id`), by which a client knows a repeat.
+Every route but the three for operators and the cameras' lease knows its terminal by `X-Terminal-Id` and
+`Authorization: Bearer`; the lease knows a camera by `X-Camera-Id` and that camera's token. Long polls end within 30 s.
+An event stream's ids are `<version>.<boot>`: a gateway resumes after an id of its own and tells everything again after
+another gateway's, whose count may have come in another order. Every event has an id of its own (`verdict_id`,
+`event_id`), by which a client knows a repeat.
 """
 
 from __future__ import annotations
@@ -95,13 +96,12 @@ class Routes:
             return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
         @router.get("/v1/lease")
-        async def lease(terminal: Terminal = admitted, wait_ms: WaitMs = 0) -> Response:
-            with self.gateway.door.waiting(terminal):
-                opening = await self.gateway.intents.lease(terminal, wait_ms)
-            if opening is None:
+        async def lease(request: Request, wait_ms: WaitMs = 0) -> Response:
+            granted = await self.gateway.leases.ask(request, wait_ms)
+            if granted is None:
                 return Response(status_code=204, headers={"Cache-Control": "no-store"})
-            until_us = min(opening.terms.expires_at_us, self.gateway.now_us() + self._limits.lease_ms * 1_000)
-            return json_response({"terms": opening.terms, "trace": opening.trace, "camera_until_us": until_us})
+            terms, trace = granted.opening.terms, granted.opening.trace
+            return json_response({"terms": terms, "trace": trace, "camera_until_us": granted.until_us})
 
         @router.get("/v1/terminals/self")
         async def who_am_i(terminal: Terminal = admitted) -> Response:

@@ -12,8 +12,10 @@ from pipeline.gateway.commands import CommandSender
 from pipeline.gateway.edge import Doorkeeper
 from pipeline.gateway.feed import Feed
 from pipeline.gateway.intents import Intents
+from pipeline.gateway.leases import Leases
 from pipeline.gateway.pins import PinDesk, Profiles
 from pipeline.gateway.waiting import Waiters
+from pipeline.keys.devices import DeviceRegistry
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import TerminalRegistry
 from pipeline.ports import Clock
@@ -31,6 +33,7 @@ class GatewayDeps:
     settings: Settings
     keyring: Keyring
     registry: TerminalRegistry
+    devices: DeviceRegistry
     clock: Clock
     on_listening: Callable[[str, int], None] = field(default=lambda *_: None)
     """Called with the address once it takes connections."""
@@ -48,7 +51,12 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
         self.waiters = Waiters(self._loop)
         self.door = Doorkeeper(
-            deps.keyring, deps.registry, deps.clock, rate_per_s=edge.rate_per_s, waits=edge.waits_per_terminal
+            deps.keyring,
+            deps.registry,
+            deps.devices,
+            deps.clock,
+            rate_per_s=edge.rate_per_s,
+            waits=edge.waits_per_terminal,
         )
         self.sender = CommandSender(settings.kafka, timeout_s=timeout_s)
         profiles = Profiles()
@@ -79,6 +87,7 @@ class Gateway:
             key_epoch=settings.keys.frame_epoch,
             timeout_s=timeout_s,
         )
+        self.leases = Leases(self.door, self.intents, deps.clock, lease_ms=edge.lease_ms)
 
     @property
     def not_ready_because(self) -> str | None:

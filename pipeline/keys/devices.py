@@ -5,11 +5,13 @@ to the cameras registered for its lane, the frame opener refuses frames of any o
 the payer's zone and the modality from here.
 
 A camera has one lane; a lane may have several cameras. `add` draws a `registration`, from which the camera's token is
-derived (`credentials`): who is removed and added again is given a new one, so that the old token stays worthless.
+derived: a camera that is removed and added again is given a new one, so that the old token stays worthless. A camera
+that moves to another lane keeps its token, and needs that lane's frame keys: provision it again.
 """
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,12 +21,14 @@ from msgspec import Meta
 
 from pipeline.domain.zones import Zone, zone_fault
 from pipeline.errors import SettingsError
+from pipeline.keys.derivation import derive
+from pipeline.keys.keyring import Keyring
 from pipeline.keys.registry_file import RegistryFile
 from pipeline.keys.terminals import TerminalRegistry
 from schemas.events import END, Name
 
 Modality = Literal["rgb", "ir", "depth"]
-Registration = Annotated[str, Meta(pattern=r"^([0-9a-f]{32})?" + END)]
+Registration = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}" + END)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,21 @@ class DeviceRegistry:
         return tuple(self._file.current().values())
 
 
+def camera_token(keyring: Keyring, camera: Camera) -> str:
+    """The bearer token by which the gateway knows a camera as it is registered: 64 hexadecimal digits. It is no
+    terminal's, whatever their names are."""
+    return derive(keyring.secret("terminals"), "camera token", camera.camera_id, camera.registration).hex()
+
+
+def is_camera_token(keyring: Keyring, camera: Camera, token: str) -> bool:
+    """Whether `token` is the camera's, in a time that does not depend on how much of it is right; never for a camera
+    that did not come from the registry."""
+    right = hmac.compare_digest(camera_token(keyring, camera).encode(), token.encode())
+    return right and bool(camera.registration)
+
+
 def _fault(camera: Camera) -> str | None:
+    if not camera.registration:
+        return "it has no registration"
     wrong = zone_fault(camera.zone)
     return None if wrong is None else f"its zone {wrong}"

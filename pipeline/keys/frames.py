@@ -19,7 +19,7 @@ nonce repeats is below 2^-33. Begin a new epoch (`Keyring.new_frame_epoch`) with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final, TypeVar
@@ -30,8 +30,9 @@ from msgspec import Meta
 
 from pipeline.domain.lanes import lane_of
 from pipeline.errors import SealError
-from pipeline.keys.credentials import TerminalCredentials, frame_key
+from pipeline.keys.credentials import CameraCredentials, frame_key
 from pipeline.keys.derivation import length_prefixed
+from pipeline.keys.devices import Camera
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.nonces import NonceMemory, Position
 from pipeline.keys.seals import NONCE_BYTES, TAG_BYTES, AesGcmSeal
@@ -76,17 +77,16 @@ class _Trace:
 
 
 class FrameSealer:
-    """Seals the frames of one terminal's cameras."""
+    """Seals the frames of one camera, under its own name."""
 
-    def __init__(self, credentials: TerminalCredentials) -> None:
+    def __init__(self, credentials: CameraCredentials) -> None:
+        self._camera_id = credentials.camera_id
         self._terminal_id = credentials.terminal_id
         self._seals = {epoch: AesGcmSeal(key) for epoch, key in credentials.frame_keys.items()}
 
-    def seal(
-        self, jpeg: bytes, terms: PaymentTerms, *, camera: str, sequence: int, captured_at_us: int, trace: str
-    ) -> Emit:
+    def seal(self, jpeg: bytes, terms: PaymentTerms, *, sequence: int, captured_at_us: int, trace: str) -> Emit:
         """The record of one frame; raises `SealError` `wrong_terminal` (terms of another terminal), `unknown_epoch`
-        (no key of the terms' epoch: provision the terminal again), `too_large` or `header_invalid`."""
+        (no key of the terms' epoch: provision the camera again), `too_large` or `header_invalid`."""
         if terms.terminal_id != self._terminal_id:
             raise SealError("wrong_terminal", "the terms are those of another terminal than the credentials")
         seal = self._seals.get(terms.key_epoch)
@@ -95,12 +95,12 @@ class FrameSealer:
         if len(jpeg) > MAX_JPEG_BYTES:
             raise SealError("too_large", f"the frame has {len(jpeg)} bytes, more than {MAX_JPEG_BYTES}")
         facts = FrameFacts(
-            terminal_id=self._terminal_id, camera=camera, sequence=sequence, captured_at_us=captured_at_us
+            terminal_id=self._terminal_id, camera=self._camera_id, sequence=sequence, captured_at_us=captured_at_us
         )
         at = datetime.fromtimestamp(captured_at_us / 1_000_000, UTC).isoformat(timespec="microseconds")
         headers = {
             **_FIXED,
-            "ce_source": camera.encode(),
+            "ce_source": self._camera_id.encode(),
             "ce_id": f"{terms.intent_id}.{captured_at_us}.{sequence}".encode(),
             "ce_time": at.encode(),
             TERMS_HEADER: orjson.dumps(terms, option=orjson.OPT_SORT_KEYS),
@@ -114,7 +114,7 @@ class FrameSealer:
 
 
 class KeyringFrameOpener:
-    """`ports.FrameOpener` over the keyring: opens frames of every registered terminal, each nonce at one position.
+    """`ports.FrameOpener` over the keyring: opens frames of every registered camera, each nonce at one position.
 
     Checks run in the order of this table and the first that fails gives the reason:
 
@@ -122,6 +122,7 @@ class KeyringFrameOpener:
         wrong_lane        the record stands on another partition than its key's (only where `lanes` is given)
         wrong_terminal    the record's key, the terms and the sealer do not name one terminal
         unknown_terminal  not in the registry
+        unknown_camera    not registered for that terminal: never was, moved to another lane, or removed
         unknown_epoch     no root of that epoch: it never was, or was destroyed
         seal_broken       key, picture or any sealed header is not what was sealed
         stale             captured more than `max_age_ms` ago, before the intent opened or after it expired
@@ -136,15 +137,18 @@ class KeyringFrameOpener:
         keyring: Keyring,
         registry: TerminalRegistry,
         *,
+        cameras: Callable[[str], Camera | None],
         max_age_ms: int,
         max_skew_ms: int,
         lanes: int | None = None,
     ) -> None:
-        """`lanes`: partitions of the frames topic. With it a copy of a frame on another lane, which another process
-        might own that never saw the nonce, is refused by where it stands."""
+        """`cameras` finds a camera by its name and is asked for each frame: `DeviceRegistry.get`, some microseconds.
+        `lanes`: partitions of the frames topic. With it a copy of a frame on another lane, which another process might
+        own that never saw the nonce, is refused by where it stands."""
         self._lanes = lanes
         self._keyring = keyring
         self._registry = registry
+        self._cameras = cameras
         self._max_age_us = max_age_ms * 1000
         self._max_skew_us = max_skew_ms * 1000
         self._seals: dict[tuple[int, str], AesGcmSeal] = {}
@@ -168,6 +172,9 @@ class KeyringFrameOpener:
             raise SealError("wrong_terminal", "the record's key, the terms and the sealer name different terminals")
         if self._registry.get(terms.terminal_id) is None:
             raise SealError("unknown_terminal", "the terminal is not in the registry")
+        camera = self._cameras(facts.camera)
+        if camera is None or camera.terminal_id != terms.terminal_id:
+            raise SealError("unknown_camera", "the camera is not registered for that terminal")
         jpeg = self._seal_of(terms).open(value, _associated(key, headers))
         self._check_times(terms, facts, now_us)
         nonce = value[:NONCE_BYTES]

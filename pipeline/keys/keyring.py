@@ -6,10 +6,11 @@
       gallery.1.key                templates; the number is the version, the highest one seals
       pin.key                      pepper and seal of PIN verifiers
       receipt.key                  Ed25519 seed of receipts
-      terminals.key                terminals' bearer tokens
+      terminals.key                bearer tokens of terminals and cameras
       frame/1.key                  root of the frame keys of epoch 1; frame/2.key, ...
       frame/1.destroyed            what is left of an epoch whose root was destroyed: its number is never used again
-      terminals.json               the registry (`terminals`), not secret
+      terminals.json               the registry of terminals (`terminals`), not secret
+      cameras.json                 the registry of cameras (`devices`), not secret
 
 Destroying a frame root shreds every frame sealed under its epoch, wherever a copy of the frame still lies: nothing
 else can derive its keys. Creation is idempotent and safe when several processes do it at once; every file is checked

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.domain.lanes import lane_of, murmur2
 from pipeline.errors import SealError
-from pipeline.keys.credentials import provision
+from pipeline.keys.credentials import provision_camera
+from pipeline.keys.devices import Camera, DeviceRegistry
 from pipeline.keys.frames import FrameSealer, KeyringFrameOpener
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import Terminal, TerminalRegistry
@@ -54,13 +55,17 @@ def test_a_frame_copied_to_another_lane_is_refused(tmp_path: Path) -> None:
         expires_at_us=NOW_US + 10_000_000,
         key_epoch=1,
     )
-    sealer = FrameSealer(provision(keyring, "t-1", keyring.frame_epochs()))
+    camera = DeviceRegistry(keyring.folder).add(Camera("c", "t-1"))
+    sealer = FrameSealer(provision_camera(keyring, camera, keyring.frame_epochs()))
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
-    sent = sealer.seal(b"jpeg", terms, camera="c", sequence=1, captured_at_us=NOW_US, trace=trace)
+    sent = sealer.seal(b"jpeg", terms, sequence=1, captured_at_us=NOW_US, trace=trace)
     home = lane_of(b"t-1", LANES)
 
     def opened_on(partition: int) -> bytes:
-        opener = KeyringFrameOpener(keyring, registry, max_age_ms=10_000, max_skew_ms=2_000, lanes=LANES)
+        cameras = DeviceRegistry(keyring.folder).get
+        opener = KeyringFrameOpener(
+            keyring, registry, cameras=cameras, max_age_ms=10_000, max_skew_ms=2_000, lanes=LANES
+        )
         return opener.open(InMessage("frames", partition, 7, sent.key, sent.value, sent.headers), NOW_US).jpeg
 
     assert opened_on(home) == b"jpeg"

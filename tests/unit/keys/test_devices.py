@@ -103,12 +103,15 @@ def test_a_camera_that_cannot_be_is_refused(devices: DeviceRegistry, camera: Cam
         b"[]",
         b'{"cameras": [{}]}',
         b'{"cameras": 3}',
-        b'{"cameras": [{"camera_id": "c", "terminal_id": "t-1", "zone": [[0, 0], [1, 1]]}]}',
+        b'{"cameras": [{"camera_id": "c", "terminal_id": "t-1"}]}',
+        b'{"cameras": [{"camera_id": "c", "terminal_id": "t-1", "registration": "x"}]}',
+        b'{"cameras": [{"camera_id": "c", "terminal_id": "t-1", "zone": [[0, 0], [1, 1]], "registration": "%s"}]}'
+        % (b"a" * 32),
     ],
 )
 def test_a_damaged_registry_is_an_error(devices: DeviceRegistry, keyring: Keyring, content: bytes) -> None:
-    """A file that cannot be read, or holds a zone that is none, is an error and never an empty registry: neither a look
-    nor a change goes on from it."""
+    """A file that cannot be read, or holds a zone or a registration that is none, is an error and never an empty
+    registry: neither a look nor a change goes on from it."""
     (keyring.folder / "cameras.json").write_bytes(content)
     for act in (lambda: devices.get("cam-a"), lambda: devices.remove("cam-a")):
         with pytest.raises(SettingsError, match=r"the camera registry .* is damaged"):

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SealError
-from pipeline.keys.credentials import provision
+from pipeline.keys.credentials import provision_camera
+from pipeline.keys.devices import Camera, DeviceRegistry
 from pipeline.keys.frames import FRAME_HEADER, MAX_JPEG_BYTES, TERMS_HEADER, FrameSealer, KeyringFrameOpener
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import TerminalRegistry
@@ -40,20 +41,26 @@ TERMS = PaymentTerms(
 @dataclass
 class World:
     keyring: Keyring
+    devices: DeviceRegistry
     opener: KeyringFrameOpener
 
-    def sealer(self, terminal_id: str = "t-1") -> FrameSealer:
-        return FrameSealer(provision(self.keyring, terminal_id, self.keyring.frame_epochs()))
+    def sealer(self, terminal_id: str = "t-1", camera_id: str = "cam-1") -> FrameSealer:
+        camera = Camera(camera_id, terminal_id)
+        return FrameSealer(provision_camera(self.keyring, camera, self.keyring.frame_epochs()))
 
-    def seal(self, terms: PaymentTerms = TERMS, captured_at_us: int = NOW_US) -> Emit:
-        return self.sealer(terms.terminal_id).seal(
-            JPEG, terms, camera="cam-1", sequence=7, captured_at_us=captured_at_us, trace=TRACE
+    def seal(self, terms: PaymentTerms = TERMS, captured_at_us: int = NOW_US, camera_id: str = "cam-1") -> Emit:
+        return self.sealer(terms.terminal_id, camera_id).seal(
+            JPEG, terms, sequence=7, captured_at_us=captured_at_us, trace=TRACE
         )
 
 
 @pytest.fixture
 def world(keyring: Keyring, registry: TerminalRegistry) -> World:
-    return World(keyring, KeyringFrameOpener(keyring, registry, max_age_ms=10_000, max_skew_ms=2_000))
+    devices = DeviceRegistry(keyring.folder)
+    devices.add(Camera("cam-1", "t-1"))
+    devices.add(Camera("cam-2", "t-2"))
+    opener = KeyringFrameOpener(keyring, registry, cameras=devices.get, max_age_ms=10_000, max_skew_ms=2_000)
+    return World(keyring, devices, opener)
 
 
 def consumed(emit: Emit, *, partition: int = 3, offset: int = 41) -> InMessage:
@@ -93,7 +100,7 @@ def test_the_seal_is_what_the_module_says(world: World) -> None:
     for name, value in emit.headers:
         fields += [name.encode(), value] if name != "traceparent" else []
     associated = b"".join(struct.pack(">I", len(field)) + field for field in fields)
-    key = provision(world.keyring, "t-1", [1]).frame_keys[1]
+    key = provision_camera(world.keyring, Camera("cam-1", "t-1"), [1]).frame_keys[1]
     assert emit.value is not None
     assert AESGCM(key).decrypt(emit.value[:12], emit.value[12:], associated) == JPEG
 
@@ -109,8 +116,9 @@ def _changed_terms(**changes: object) -> Callable[[World], Emit]:
 
 def _under_key_of_t2(world: World) -> Emit:
     """t-2's cameras seal terms of t-1 and say that t-1 sealed them."""
-    stolen = replace(provision(world.keyring, "t-2", [1]), terminal_id="t-1")
-    return FrameSealer(stolen).seal(JPEG, TERMS, camera="c", sequence=1, captured_at_us=NOW_US, trace=TRACE)
+    stolen = provision_camera(world.keyring, Camera("cam-1", "t-2"), [1])
+    sealer = FrameSealer(replace(stolen, terminal_id="t-1"))
+    return sealer.seal(JPEG, TERMS, sequence=1, captured_at_us=NOW_US, trace=TRACE)
 
 
 def _after_destruction(world: World) -> Emit:
@@ -149,6 +157,20 @@ def _unregistered(world: World) -> Emit:
     return world.seal(replace(TERMS, terminal_id="t-9"))
 
 
+def _removed(world: World) -> Emit:
+    """A camera that was registered a moment ago, and whose frames opened."""
+    emit = world.seal()
+    world.opener.open(consumed(world.seal()), NOW_US)
+    world.devices.remove("cam-1")
+    return emit
+
+
+def _moved(world: World) -> Emit:
+    emit = world.seal()
+    world.devices.add(Camera("cam-1", "t-2"))
+    return emit
+
+
 def _unknown_epoch(world: World) -> Emit:
     return with_header(world.seal(), TERMS_HEADER, lambda v: v.replace(b'"key_epoch":1', b'"key_epoch":9'))
 
@@ -171,6 +193,12 @@ ATTACKS: list[tuple[str, Callable[[World], Emit], str]] = [
                                   b'"terminal_id":"t-2"}'), "wrong_terminal"),
     ("terms of another terminal", _changed_terms(terminal_id="t-2"), "wrong_terminal"),
     ("terminal not registered", _unregistered, "unknown_terminal"),
+    ("camera not registered", lambda w: w.seal(camera_id="cam-9"), "unknown_camera"),
+    ("camera of another lane", lambda w: w.seal(camera_id="cam-2"), "unknown_camera"),
+    ("camera removed", _removed, "unknown_camera"),
+    ("camera moved to another lane", _moved, "unknown_camera"),
+    ("another camera named", lambda w: with_header(w.seal(camera_id="cam-9"), FRAME_HEADER,
+                                                   lambda v: v.replace(b"cam-9", b"cam-1")), "seal_broken"),
     ("epoch never was", _unknown_epoch, "unknown_epoch"),
     ("epoch destroyed", _after_destruction, "unknown_epoch"),
     ("captured long ago", _captured(-10 * SECOND - 1, LONG_OPEN), "stale"),
@@ -242,7 +270,8 @@ def test_a_nonce_belongs_to_one_position(
 def test_a_restart_remembers_nonces(world: World, registry: TerminalRegistry) -> None:
     """Nonces noted from records before a restart refuse a replay and let the redelivery pass."""
     emit = world.seal()
-    fresh = KeyringFrameOpener(world.keyring, registry, max_age_ms=10_000, max_skew_ms=2_000)
+    cameras = world.devices.get
+    fresh = KeyringFrameOpener(world.keyring, registry, cameras=cameras, max_age_ms=10_000, max_skew_ms=2_000)
     fresh.remember(consumed(emit))
     with pytest.raises(SealError, match=r"^replayed"):
         fresh.open(consumed(emit, offset=42), NOW_US)
@@ -276,7 +305,7 @@ def test_the_memory_of_nonces_is_bounded_by_the_freshness_window(world: World) -
     for i in range(1200):
         now = NOW_US + i * SECOND // 10
         terms = replace(TERMS, opened_at_us=now, expires_at_us=now + SECOND)
-        emit = sealer.seal(JPEG, terms, camera="c", sequence=i, captured_at_us=now, trace=TRACE)
+        emit = sealer.seal(JPEG, terms, sequence=i, captured_at_us=now, trace=TRACE)
         world.opener.open(consumed(emit, offset=i), now)
         most = max(most, world.opener.remembered)
     assert most <= 121
@@ -331,15 +360,13 @@ def test_the_sealer_refuses_what_could_not_be_opened(
 ) -> None:
     """A camera learns at once that its terms, epoch, size or name are wrong."""
     with pytest.raises(SealError, match=rf"^{reason}"):
-        world.sealer().seal(jpeg, terms, camera=camera, sequence=0, captured_at_us=NOW_US, trace=TRACE)
+        world.sealer(camera_id=camera).seal(jpeg, terms, sequence=0, captured_at_us=NOW_US, trace=TRACE)
 
 
 def test_each_frame_has_its_own_nonce(world: World) -> None:
     """The same picture and terms sealed again give other bytes: nonces are drawn for each frame."""
     sealer = world.sealer()
-    values = {
-        sealer.seal(JPEG, TERMS, camera="c", sequence=1, captured_at_us=NOW_US, trace=TRACE).value for _ in range(500)
-    }
+    values = {sealer.seal(JPEG, TERMS, sequence=1, captured_at_us=NOW_US, trace=TRACE).value for _ in range(500)}
     assert len({(value or b"")[:12] for value in values}) == 500
 
 

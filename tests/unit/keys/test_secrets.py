@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import multiprocessing
 import string
+from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InvalidMessage, SealError, SettingsError, UsageError
+from pipeline.keys import private_files
 from pipeline.keys.confirmations import confirmation_mac, verify
-from pipeline.keys.credentials import TerminalCredentials, provision
+from pipeline.keys.credentials import CameraCredentials, TerminalCredentials, provision, provision_camera
 from pipeline.keys.derivation import derive, length_prefixed
+from pipeline.keys.devices import Camera, camera_token, is_camera_token
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.pins import check_pin, make_verifier, open_verifier, pin_pepper, seal_verifier
 from pipeline.keys.receipts import receipt_public_key, sign_receipt, verify_receipt
@@ -23,6 +27,8 @@ from pipeline.keys.seals import AesGcmSeal
 from pipeline.keys.terminals import Terminal, TerminalRegistry, is_terminal_token, terminal_token
 
 ROOT = bytes(range(32))
+CAMERA = Camera("cam-1", "t-1", registration="ab" * 16)
+READ = {"terminal": TerminalCredentials.read, "camera": CameraCredentials.read}
 
 
 # --- derivation -----------------------------------------------------------------------------------------------------
@@ -136,43 +142,88 @@ def test_a_token_is_its_terminal_s_only(keyring: Keyring) -> None:
 def test_credentials_survive_a_file(keyring: Keyring, tmp_path: Path) -> None:
     """Written and read again they are the same; the file is private and a representation shows no key."""
     keyring.new_frame_epoch()
-    credentials = provision(keyring, "t-1", (1, 2))
-    credentials.write(tmp_path / "t-1.json")
-    assert TerminalCredentials.read(tmp_path / "t-1.json") == credentials
-    assert (tmp_path / "t-1.json").stat().st_mode & 0o777 == 0o600
-    assert credentials.token not in repr(credentials)
-    assert credentials.frame_keys[1].hex() not in repr(credentials)
+    terminal, camera = provision(keyring, "t-1"), provision_camera(keyring, CAMERA, (1, 2))
+    terminal.write(tmp_path / "t-1.json")
+    camera.write(tmp_path / "cam-1.json")
+    assert TerminalCredentials.read(tmp_path / "t-1.json") == terminal
+    assert CameraCredentials.read(tmp_path / "cam-1.json") == camera
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("*.json")} == {0o600}
+    assert camera.frame_keys[2].hex() in (tmp_path / "cam-1.json").read_text()
+    for secret in (terminal.token, camera.token, camera.frame_keys[1].hex(), repr(camera.frame_keys[1])):
+        assert secret not in repr(terminal) + repr(camera)
 
 
 def test_credentials_hold_no_root(keyring: Keyring) -> None:
-    """Neither a root nor another terminal's key can be found in a terminal's credentials."""
-    one, other = provision(keyring, "t-1", [1]), provision(keyring, "t-2", [1])
+    """Neither a root nor another lane's key can be found in a camera's credentials."""
+    one, other = (provision_camera(keyring, replace(CAMERA, terminal_id=lane), [1]) for lane in ("t-1", "t-2"))
     assert len({one.frame_keys[1], other.frame_keys[1], keyring.frame_root(1)}) == 3
-    assert one.token != other.token
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"terminal_id":"t","token":"x","frame_keys":{}}'])
-def test_damaged_credentials_are_refused(tmp_path: Path, content: bytes) -> None:
-    """A file of something else says to provision the terminal again."""
+def test_a_terminal_holds_no_frame_key(keyring: Keyring, tmp_path: Path) -> None:
+    """A stolen terminal opens no frame of its lane: only its cameras have the keys."""
+    provision(keyring, "t-1").write(tmp_path / "t-1.json")
+    key = provision_camera(keyring, CAMERA, [1]).frame_keys[1]
+    assert key.hex() not in (tmp_path / "t-1.json").read_text()
+
+
+def test_every_token_is_another_one(keyring: Keyring) -> None:
+    """A terminal's and a camera's tokens differ, also of one name, of another registration and of another camera; a
+    camera that was never registered has no token that holds."""
+    cameras = [Camera(name, "t-1", registration=drawn * 32) for name in ("t-1", "t-2") for drawn in "ab"]
+    terminals = ("t-1", "t-2")
+    tokens = [camera_token(keyring, camera) for camera in cameras] + [terminal_token(keyring, t) for t in terminals]
+    assert len(set(tokens)) == len(tokens)
+    for camera in cameras:
+        held = [token for token in [*tokens, "", "ü"] if is_camera_token(keyring, camera, token)]
+        assert held == [camera_token(keyring, camera)]
+    for terminal in terminals:
+        assert [t for t in tokens if is_terminal_token(keyring, terminal, t)] == [terminal_token(keyring, terminal)]
+    stranger = Camera("cam-9", "t-1")
+    assert not is_camera_token(keyring, stranger, camera_token(keyring, stranger))
+
+
+@pytest.mark.parametrize(
+    ("whose", "content"),
+    [
+        ("terminal", b""),
+        ("terminal", b"{}"),
+        ("terminal", b'{"terminal_id":"t","token":"x"}'),
+        ("terminal", b'{"terminal_id":"t","token":"%s","camera_id":"c","frame_keys":{}}' % (b"a" * 64)),
+        ("camera", b""),
+        ("camera", b"[]"),
+        ("camera", b'{"terminal_id":"t","token":"%s"}' % (b"a" * 64)),
+        ("camera", b'{"camera_id":"c","terminal_id":"t","token":"%s","frame_keys":{"1":"x"}}' % (b"a" * 64)),
+    ],
+)
+def test_damaged_credentials_are_refused(tmp_path: Path, whose: str, content: bytes) -> None:
+    """A file of something else, or the other kind's, says to provision the terminal or the camera again."""
     path = tmp_path / "t.json"
     path.touch(mode=0o600)
     path.write_bytes(content)
-    with pytest.raises(SettingsError, match="provision the terminal again"):
-        TerminalCredentials.read(path)
+    with pytest.raises(SettingsError, match=f"provision the {whose} again"):
+        READ[whose](path)
+
+
+def test_a_terminal_s_file_of_before_still_holds(keyring: Keyring, tmp_path: Path) -> None:
+    """Files that were provisioned when terminals had frame keys too are read, and the keys are left alone."""
+    wanted = provision(keyring, "t-1")
+    file = {"terminal_id": "t-1", "token": wanted.token, "frame_keys": {"1": "ab" * 32}}
+    private_files.replace(tmp_path / "t-1.json", orjson.dumps(file))
+    assert TerminalCredentials.read(tmp_path / "t-1.json") == wanted
 
 
 def test_credentials_others_can_read_are_refused(keyring: Keyring, tmp_path: Path) -> None:
     """A credentials file with group access is as good as published."""
-    provision(keyring, "t-1", [1]).write(tmp_path / "t-1.json")
-    (tmp_path / "t-1.json").chmod(0o640)
+    provision_camera(keyring, CAMERA, [1]).write(tmp_path / "cam-1.json")
+    (tmp_path / "cam-1.json").chmod(0o640)
     with pytest.raises(SettingsError, match="lets other users read it"):
-        TerminalCredentials.read(tmp_path / "t-1.json")
+        CameraCredentials.read(tmp_path / "cam-1.json")
 
 
 def test_provisioning_an_epoch_that_is_not_there(keyring: Keyring) -> None:
-    """A terminal cannot be given keys of an epoch without a root."""
+    """A camera cannot be given keys of an epoch without a root."""
     with pytest.raises(SealError, match=r"^unknown_epoch"):
-        provision(keyring, "t-1", [1, 2])
+        provision_camera(keyring, CAMERA, [1, 2])
 
 
 # --- confirmations --------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ import simplejpeg
 
 from agents.embedding import EmbeddingHandler
 from pipeline.gallery.index import ExactIndex
-from pipeline.keys.credentials import provision
+from pipeline.keys.credentials import provision_camera
+from pipeline.keys.devices import Camera, DeviceRegistry
 from pipeline.keys.frames import FrameSealer, KeyringFrameOpener
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import Terminal, TerminalRegistry
@@ -132,10 +133,11 @@ class World:
         self, jpeg: bytes, terms: PaymentTerms = TERMS, *, partition: int = 3, captured_at_us: int | None = None
     ) -> InMessage:
         """A sealed frame at the next offset."""
-        sealer = FrameSealer(provision(self.keyring, terms.terminal_id, self.keyring.frame_epochs()))
+        camera = Camera(f"{terms.terminal_id}-camera", terms.terminal_id)
+        sealer = FrameSealer(provision_camera(self.keyring, camera, self.keyring.frame_epochs()))
         at = self.now_us if captured_at_us is None else captured_at_us
         self.offset += 1
-        emit = sealer.seal(jpeg, terms, camera="cam-1", sequence=self.offset, captured_at_us=at, trace=TRACE)
+        emit = sealer.seal(jpeg, terms, sequence=self.offset, captured_at_us=at, trace=TRACE)
         return InMessage(emit.topic, partition, self.offset, emit.key, emit.value, emit.headers, self.now_us)
 
 
@@ -144,14 +146,15 @@ def make_world(
 ) -> World:
     """A world with two terminals, and Ann and Bob enrolled when the engine is scripted."""
     keyring = Keyring.create(folder / "keys")
-    registry = TerminalRegistry(keyring.folder)
+    registry, devices = TerminalRegistry(keyring.folder), DeviceRegistry(keyring.folder)
     for name in ("t-1", "t-2"):
         registry.add(Terminal(name, "shop", "payee-1", "CNY"))
+        devices.add(Camera(f"{name}-camera", name))
     if gallery is None:
         gallery = ExactIndex(engine.dimension)
         gallery.put(derived_id("template", "ann"), ANN, unit(1, 0, 0, 0.9))
         gallery.put(derived_id("template", "bob"), BOB, unit(0, 1, 0, 0.9))
-    opener = KeyringFrameOpener(keyring, registry, max_age_ms=10_000, max_skew_ms=2_000)
+    opener = KeyringFrameOpener(keyring, registry, cameras=devices.get, max_age_ms=10_000, max_skew_ms=2_000)
     times: list[World] = []
     handler = EmbeddingHandler(opener, engine, gallery, settings or Vision(), lambda: times[0].now_us)
     times.append(World(keyring, registry, engine, gallery, opener, handler))
