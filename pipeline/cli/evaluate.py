@@ -1,0 +1,355 @@
+"""`facepay evaluate`: error rates on labelled pictures, each with a 95 % interval."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import track
+from rich.table import Table
+
+from pipeline.cli import console
+from pipeline.cli.console import JsonFlag
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.identification import Search
+    from pipeline.evaluate.liveness import Share
+    from pipeline.evaluate.sightings import Labels, Sighting
+    from pipeline.evaluate.strata import Stratum
+    from pipeline.vision.engine import OnnxEngine, Pad
+
+app = typer.Typer(help="Error rates on labelled pictures, each with a 95 % interval.", no_args_is_help=True)
+
+Models = Annotated[Path | None, typer.Option(help="Folder of ONNX files; default: the setting vision.models.")]
+Images = Annotated[Path, typer.Option(help="Folder of the pictures that the index names.")]
+Drawn = Annotated[bool, typer.Option("--drawn", help="Allow the models of people who do not exist, on drawn pictures.")]
+MinFace = Annotated[
+    float, typer.Option(min=0, help="The gate: narrower faces are not acquired. Agents use vision.min_face_px.")
+]
+_MOST_NAMED = 20
+
+
+@app.command()
+def recognition(
+    images: Images,
+    index: Annotated[Path, typer.Option(help="CSV: file, identity, and any column for --by.")],
+    models: Models = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="CSV: file_x, file_y: the mated pairs; default: all pairs of one identity.")
+    ] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="An identity to leave out; may be repeated.")] = None,
+    by: Annotated[
+        str, typer.Option(help="Also split by: size, light, exposure, sharpness, pose, pitch, roll or a column; a,b,c.")
+    ] = "",
+    embedder: Annotated[
+        str | None, typer.Option(help="Name of the embedding model; default: the preferred one.")
+    ] = None,
+    min_face_px: MinFace = 0.0,
+    drawn: Drawn = False,
+    json: JsonFlag = False,
+) -> None:
+    """FNMR where FMR is held, EER, AUC, and FPIR and FNIR of searching galleries of growing size (ISO/IEC 19795-1).
+
+    Failures to detect and to acquire a face are counted apart. Intervals draw people anew, not pairs."""
+    from pipeline.evaluate import recognition as rates
+    from pipeline.evaluate.comparisons import compare
+    from pipeline.evaluate.identification import searches
+    from pipeline.evaluate.sightings import read_index, read_table
+    from pipeline.evaluate.strata import by as split
+    from pipeline.evaluate.strata import check_names
+
+    started = time.perf_counter()
+    rows = read_index(index, "identity")
+    splits = [name.strip() for name in by.split(",") if name.strip()]
+    check_names(splits, rows[0])
+    kept, listed = without(rows, None if pairs is None else read_table(pairs, ("file_x", "file_y")), leave_out or [])
+    engine = open_engine(models, "off", embedder=embedder, drawn=drawn)
+    sightings = sight(engine, images, kept, min_face_px)
+    comparisons = compare(sightings, listed)
+    thresholds = dict(engine.thresholds)
+    margin = thresholds.pop("margin", 0.0)
+    match = thresholds.get("match", thresholds.get("fmr_1e-5", 0.5))
+    figures = rates.rates(comparisons, thresholds)
+    if figures is None:
+        raise UsageError(
+            f"comparing the pictures of {index}: {len(comparisons.mated)} mated and {len(comparisons.non_mated)} "
+            "non-mated pairs could be compared, and both are needed; give two pictures of one person and one of another"
+        )
+    seen = [s for s in sightings if s.outcome == "seen"]
+    held = {row.fmr: row.threshold for row in figures.fnmr_at_fmr}
+    strata = [
+        row
+        for name in splits
+        for threshold in dict.fromkeys([match, held.get(1e-3) or match])
+        for row in split(comparisons, seen, name, threshold)
+    ]
+    found = searches(comparisons, match, tuple(dict.fromkeys((0.0, margin))))
+    result = {
+        **asdict(figures),
+        "identification": [asdict(row) for row in found if row.margin == 0],
+        "identification_with_margin": [asdict(row) for row in found if row.margin],
+        "by": [asdict(row) for row in strata],
+        "thresholds": dict(engine.thresholds),
+        "not_compared": comparisons.not_compared,
+        **_about(engine, sightings, started),
+        "left_out": len(rows) - len(kept),
+        "min_face_px": min_face_px,
+    }
+    console.finish(result, as_json=json, show=lambda: _show_recognition(result, found, strata))
+
+
+@app.command()
+def liveness(
+    images: Images,
+    index: Annotated[Path, typer.Option(help="CSV: file, label (live, or the attack's species); also identity, eyes.")],
+    models: Models = None,
+    threshold: Annotated[float | None, typer.Option(help="Default: the threshold of the fusion in use.")] = None,
+    min_face_px: MinFace = 0.0,
+    drawn: Drawn = False,
+    json: JsonFlag = False,
+) -> None:
+    """APCER per species of attack and BPCER at the threshold in use, and AUC (ISO/IEC 30107-3).
+
+    Presentations without a face are non-responses, counted apart. With a column `eyes` (open, closed) also how often
+    closed eyes pass and open ones do not."""
+    from pipeline.evaluate import liveness as rates
+    from pipeline.evaluate.sightings import read_index
+
+    started = time.perf_counter()
+    rows = read_index(index, "label")
+    engine = open_engine(models, "report_only", drawn=drawn)
+    used = engine.live_threshold if threshold is None else threshold
+    if engine.live_threshold is None or used is None:
+        raise UsageError(
+            "judging liveness: the folder does not hold all models of a known fusion, so that there is no fused score; "
+            "add the missing liveness models (facepay models list)"
+        )
+    sightings = sight(engine, images, rows, min_face_px)
+    figures = rates.rates(sightings, used)
+    eyes = rates.eyes(sightings)
+    result = {
+        "apcer": {share.name: share.rate for share in figures.attacks},
+        "apcer_ci": {share.name: share.ci for share in figures.attacks},
+        "bpcer": figures.bona_fide.rate,
+        "bpcer_ci": figures.bona_fide.ci,
+        "auc": figures.auc,
+        "auc_ci": figures.auc_ci,
+        "threshold": used,
+        "provisional": not (engine.live_proven and threshold is None),
+        "species": [asdict(share) for share in figures.attacks],
+        "bona_fide": asdict(figures.bona_fide),
+        "eyes": None if eyes is None else asdict(eyes),
+        "rows": [_liveness_row(s, used) for s in sightings],
+        **_about(engine, sightings, started),
+        "min_face_px": min_face_px,
+    }
+    console.finish(
+        result, as_json=json, show=lambda: _show_liveness(result, [*figures.attacks, figures.bona_fide], eyes)
+    )
+
+
+def without(
+    rows: Sequence[Labels], pairs: Sequence[Labels] | None, identities: Sequence[str]
+) -> tuple[list[Labels], list[Labels] | None]:
+    """The rows and pairs that show none of these identities; raises `UsageError` for one that no row has."""
+    unknown = sorted(set(identities) - {row["identity"] for row in rows})
+    if unknown:
+        raise UsageError(f"leaving out {unknown[0]}: no picture of the index has this identity; check --leave-out")
+    out = {row["file"] for row in rows if row["identity"] in identities}
+    kept = [row for row in rows if row["file"] not in out]
+    return kept, None if pairs is None else [p for p in pairs if not {p["file_x"], p["file_y"]} & out]
+
+
+def open_engine(models: Path | None, pad: Pad, *, embedder: str | None = None, drawn: bool = False) -> OnnxEngine:
+    """The engine as the settings want it, over `models`; raises `ModelError`."""
+    from pipeline.vision.engine import OnnxEngine
+    from pipeline.vision.sessions import Execution
+
+    vision = console.settings().vision
+    _ = drawn
+    return OnnxEngine.open(
+        models or vision.models,
+        Execution(gpu=vision.gpu, threads=vision.threads),
+        pad=pad,
+        embedder=embedder,
+    )
+
+
+def sight(engine: OnnxEngine, folder: Path, rows: Sequence[Labels], min_face_px: float) -> list[Sighting]:
+    """Every picture of the index, with a bar on a terminal; raises `UsageError` when none can be read."""
+    from pipeline.evaluate.sightings import look
+
+    sightings = list(
+        track(
+            look(engine, folder, rows, min_face_px=min_face_px),
+            "Looking at faces",
+            total=len(rows),
+            console=console.err,
+            disable=not console.err.is_terminal,
+        )
+    )
+    if all(s.outcome == "unreadable" for s in sightings):
+        raise UsageError(
+            f"looking at the pictures under {folder}: none can be read; the first says: {sightings[0].why}"
+        )
+    return sightings
+
+
+def _about(engine: OnnxEngine, sightings: Sequence[Sighting], started: float) -> dict[str, Any]:
+    from pipeline.evaluate.intervals import LEVEL
+    from pipeline.evaluate.resampling import SEED
+    from pipeline.evaluate.sightings import counted
+
+    counts = counted(sightings)
+    readable = len(sightings) - counts["unreadable"]
+    return {
+        "pictures": len(sightings),
+        "failures": {
+            "unreadable": counts["unreadable"],
+            "to_detect": counts["not_detected"],
+            "to_acquire": counts["not_acquired"],
+            "with_several_faces": counts["with_several_faces"],
+        },
+        "failure_to_detect": _share(counts["not_detected"], readable),
+        "failure_to_acquire": _share(counts["not_acquired"], readable - counts["not_detected"]),
+        "failed": [{"file": s.file, "outcome": s.outcome, "error": s.why} for s in sightings if s.outcome != "seen"],
+        "interval": {"level": LEVEL, "seed": SEED},
+        "model_sha256": engine.embedder_sha256,
+        "providers": engine.providers,
+        "drawn": engine.drawn,
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+
+
+def _share(errors: int, trials: int) -> dict[str, Any]:
+    from pipeline.evaluate.intervals import binomial
+
+    return {"rate": errors / trials if trials else None, "ci": binomial(errors, trials), "of": trials}
+
+
+def _liveness_row(sighting: Sighting, threshold: float) -> dict[str, Any]:
+    from pipeline.evaluate.liveness import is_live, score_of
+
+    score = score_of(sighting)
+    face = sighting.face
+    return {
+        "file": sighting.file,
+        "label": sighting.labels["label"],
+        "outcome": sighting.outcome,
+        "live": None if face is None or face.live is None else dict(face.live),
+        "said_live": None if score is None else score >= threshold,
+        "right": None if score is None else (score >= threshold) == is_live(sighting),
+        "eyes_open": None if face is None else face.eyes_open,
+    }
+
+
+def _show_recognition(result: Mapping[str, Any], found: Sequence[Search], strata: Sequence[Stratum]) -> None:
+    _show_failures(result)
+    console.out.print(
+        f"{result['mated']} mated pairs of {result['mated_people']} people, {result['non_mated']} non-mated pairs of "
+        f"{result['people']}; EER {_rate(result['eer'], result['eer_ci'])}, "
+        f"AUC {_plain(result['auc'], result['auc_ci'])}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table("FMR", "threshold", "FNMR (95 %)", "missed", "")
+    for row in result["fnmr_at_fmr"]:
+        if row["threshold"] is None:
+            table.add_row(f"{row['fmr']:g}", "-", "-", "-", row["note"])
+        else:
+            table.add_row(
+                f"{row['fmr']:g}",
+                f"{row['threshold']:.3f}",
+                _rate(row["fnmr"], row["ci"]),
+                f"{row['missed']} of {row['mated']}",
+                row["note"],
+            )
+    console.show_table(table)
+    table = Table("threshold in use", "cosine", "FMR (95 %)", "FNMR (95 %)", "missed")
+    for row in result["at_thresholds"]:
+        table.add_row(
+            row["name"],
+            f"{row['threshold']:.3f}",
+            _rate(row["fmr"], row["fmr_ci"]),
+            _rate(row["fnmr"], row["fnmr_ci"]),
+            f"{row['missed']} of {row['mated']}",
+        )
+    console.show_table(table)
+    table = Table("gallery", "threshold", "margin", "FPIR (95 %)", "FNIR (95 %)")
+    for search in found:
+        table.add_row(
+            str(search.n),
+            f"{search.threshold:.3f}",
+            f"{search.margin:g}",
+            _rate(search.fpir, search.fpir_ci),
+            _rate(search.fnir, search.fnir_ci),
+        )
+    console.show_table(table)
+    if strata:
+        table = Table("by", "class", "cosine", "pictures", "FNMR (95 %)", "missed", "FMR (95 %)")
+        for part in strata:
+            table.add_row(
+                part.by,
+                part.name,
+                f"{part.threshold:.3f}",
+                str(part.pictures),
+                _rate(part.fnmr, part.fnmr_ci),
+                f"{part.missed} of {part.mated}",
+                _rate(part.fmr, part.fmr_ci),
+            )
+        console.show_table(table)
+
+
+def _show_liveness(result: Mapping[str, Any], shares: Sequence[Share], eyes: Any) -> None:  # noqa: ANN401 - Eyes or None
+    _show_failures(result)
+    said = "provisional: not validated on data it was not chosen on" if result["provisional"] else "validated"
+    console.out.print(
+        f"threshold {result['threshold']:g} ({said}); AUC {_plain(result['auc'], result['auc_ci'])}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table("presentations", "rate", "value (95 %)", "errors", "non-responses")
+    for share in shares:
+        table.add_row(
+            share.name,
+            "BPCER" if share.name == "live" else "APCER",
+            _rate(share.rate, share.ci),
+            f"{share.errors} of {share.classified}",
+            str(share.non_responses),
+        )
+    if eyes is not None:
+        for share, what in ((eyes.closed_accepted, "said open"), (eyes.open_refused, "not said open")):
+            table.add_row(
+                f"eyes {share.name}",
+                what,
+                _rate(share.rate, share.ci),
+                f"{share.errors} of {share.classified}",
+                str(share.non_responses),
+            )
+    console.show_table(table)
+
+
+def _show_failures(result: Mapping[str, Any]) -> None:
+    failures = result["failures"]
+    console.out.print(
+        f"{result['pictures']} pictures: {failures['unreadable']} unreadable, failure to detect "
+        f"{_rate(result['failure_to_detect']['rate'], result['failure_to_detect']['ci'])}, failure to acquire "
+        f"{_rate(result['failure_to_acquire']['rate'], result['failure_to_acquire']['ci'])}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for failed in result["failed"][:_MOST_NAMED]:
+        console.note(f"{failed['outcome'].replace('_', ' ')}: {failed['error'] or failed['file']} ({failed['file']})")
+
+
+def _rate(value: float | None, interval: Sequence[float]) -> str:
+    return "no data" if value is None else f"{value:.3%} ({interval[0]:.3%} to {interval[1]:.3%})"
+
+
+def _plain(value: float | None, interval: Sequence[float]) -> str:
+    return "no data" if value is None else f"{value:.5f} ({interval[0]:.5f} to {interval[1]:.5f})"

@@ -1,0 +1,124 @@
+"""Labelled pictures and what the engine saw on each: the samples that every error rate rests on.
+
+An index is a CSV file: `file` relative to a folder of pictures, and labels. Of each picture the largest face counts. A
+picture ends in one of four ways, which are counted apart (ISO/IEC 19795-1: failure to detect, failure to acquire):
+
+    unreadable      no picture that can be decoded: an error of the data set, not of the system
+    not_detected    a picture without a face that the detector finds
+    not_acquired    a face, but too small for the gate, or without a finite embedding
+    seen            a face that can be compared
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import UsageError
+from pipeline.vision.decode import read_image
+from pipeline.vision.engine import Engine
+from pipeline.vision.faces import Face
+
+Outcome = Literal["unreadable", "not_detected", "not_acquired", "seen"]
+OUTCOMES: tuple[Outcome, ...] = ("unreadable", "not_detected", "not_acquired", "seen")
+
+Labels = Mapping[str, str]
+"""A row of an index: column to value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One picture: its labels, how it ended, and the largest of its `faces` faces (None unless there is one)."""
+
+    labels: Labels
+    outcome: Outcome
+    face: Face | None = field(default=None, repr=False)
+    faces: int = 0
+    why: str = ""
+
+    @property
+    def file(self) -> str:
+        """As the index names it."""
+        return self.labels["file"]
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[Labels]:
+    """The rows of a CSV file that has at least `columns`, values without blanks around them.
+
+    Raises `UsageError` when the file cannot be read, lacks a column, leaves one of them empty, or has no row.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            present = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = present
+            rows: list[Labels] = [{name: (row.get(name) or "").strip() for name in present} for row in reader]
+    except OSError as error:
+        raise UsageError(f"reading the table {path}: {error.strerror}; pass a CSV file") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"reading the table {path}: it is no CSV file in UTF-8 ({error})") from None
+    missing = [name for name in columns if name not in present]
+    if missing:
+        raise UsageError(
+            f"reading the table {path}: it has the columns {', '.join(present) or 'none'} and lacks "
+            f"{', '.join(missing)}; its first line must name them"
+        )
+    for number, row in enumerate(rows, start=2):
+        empty = [name for name in columns if not row[name]]
+        if empty:
+            raise UsageError(f"reading the table {path}: line {number} has no {empty[0]}; fill it in or leave it out")
+    if not rows:
+        raise UsageError(f"reading the table {path}: it has a first line and no row; list at least one picture")
+    return rows
+
+
+def read_index(path: Path, label: str) -> list[Labels]:
+    """The index of pictures at `path` with the columns `file` and `label`; a file listed twice is a `UsageError`,
+    because it would be compared with itself.
+    """
+    rows = read_table(path, ("file", label))
+    seen: set[str] = set()
+    for row in rows:
+        if row["file"] in seen:
+            raise UsageError(f"reading the index {path}: it lists {row['file']} twice; keep one of the lines")
+        seen.add(row["file"])
+    return rows
+
+
+def look(engine: Engine, folder: Path, rows: Iterable[Labels], *, min_face_px: float = 0.0) -> Iterator[Sighting]:
+    """What the engine sees on each picture of `rows` under `folder`, in order, one decoded picture at a time.
+
+    `min_face_px` is the gate: a face whose box is narrower is not acquired. A picture that cannot be read is a sighting
+    like any other; a device that fails raises `ModelError`.
+    """
+    for row in rows:
+        try:
+            image = read_image(folder / row["file"])
+        except UsageError as error:
+            yield Sighting(row, "unreadable", why=str(error))
+            continue
+        faces = engine.faces([image])[0]
+        if not faces:
+            yield Sighting(row, "not_detected", why="no face was found")
+            continue
+        refusal = _refusal(faces[0], min_face_px)
+        yield Sighting(row, "not_acquired" if refusal else "seen", faces[0], len(faces), refusal)
+
+
+def _refusal(face: Face, min_face_px: float) -> str:
+    """Why a face cannot be compared, or nothing."""
+    if face.box.w < min_face_px:
+        return f"the face is {face.box.w:.0f} pixels wide, below {min_face_px:.0f}"
+    if not face.embedding.any():
+        return "the embedder gave no finite answer"
+    return ""
+
+
+def counted(sightings: Sequence[Sighting]) -> dict[str, int]:
+    """How many pictures ended in each way, and on how many more than one face was found."""
+    counts: dict[str, int] = {outcome: sum(s.outcome == outcome for s in sightings) for outcome in OUTCOMES}
+    counts["with_several_faces"] = sum(s.faces > 1 for s in sightings)
+    return counts
