@@ -6,12 +6,14 @@ into a store. Look at them: `python -m loadtests.people.drawn --sheet FILE.png`.
 """
 
 from loadtests.people.drawn.attacks import Species, attack
+from loadtests.people.drawn.backgrounds import background
 from loadtests.people.drawn.factors import ALBEDO, SHAPE, Person, person
 from loadtests.people.drawn.noise import Sensor
-from loadtests.people.drawn.painter import Painter, portrait, sample
-from loadtests.people.drawn.scenes import background, scene
+from loadtests.people.drawn.painter import Painter
+from loadtests.people.drawn.pictures import portrait, sample
+from loadtests.people.drawn.scenes import scene
 from loadtests.people.drawn.stream import CameraStream, Frame
-from loadtests.people.drawn.types import Truth
+from loadtests.people.drawn.truth import Truth
 from loadtests.people.drawn.view import Light, View, random_view
 
 __all__ = [

@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 
 from loadtests.people.drawn.painter import Painter
-from loadtests.people.drawn.types import Pixels, Truth
+from loadtests.people.drawn.truth import Pixels, Truth
 from loadtests.people.drawn.view import View
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtests.people.drawn.types import Floats
+from loadtests.people.drawn.truth import Floats
 
 SHAPE: tuple[str, ...] = (
     "face_width", "face_length", "forehead", "temples", "cheekbones", "cheekbone_height", "cheeks", "jaw_width", "jaw_square",

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
+from loadtests.people.drawn.accessories import draw_glasses, paint_mask
+from loadtests.people.drawn.anatomy import anatomy
+from loadtests.people.drawn.body import draw_body
+from loadtests.people.drawn.colours import palette
+from loadtests.people.drawn.expression import Expression
+from loadtests.people.drawn.eyes import EyePainter
 from loadtests.people.drawn.factors import Person
-from loadtests.people.drawn.types import Pixels, Truth
+from loadtests.people.drawn.grid import EYE_ROW, MIDDLE_X, SCALE
+from loadtests.people.drawn.light import gains
+from loadtests.people.drawn.marks import Marks
+from loadtests.people.drawn.mouth import MouthPainter
+from loadtests.people.drawn.pose import PIVOT, Placement, rotation, seen
+from loadtests.people.drawn.sheets import QUARTER, make_sheets
+from loadtests.people.drawn.truth import Floats, Pixels, Truth
 from loadtests.people.drawn.view import View
 
 
@@ -16,19 +29,79 @@ class Painter:
 
     def __init__(self, who: Person) -> None:
         self.who = who
+        self.anatomy = anatomy(who)
+        self.palette = palette(self.anatomy)
+        self._sheets = make_sheets(self.anatomy, self.palette)
+        self._eyes = [EyePainter(self.anatomy, self.palette, side, self._sheets.bare) for side in (-1.0, 1.0)]
+        self._mouth = MouthPainter(self.anatomy, self.palette, self._sheets.bare)
+        self._expression = Expression(self.anatomy)
+        self._marks = Marks(self.anatomy, self._sheets.height)
+        self._gain: tuple[object, Pixels] | None = None
 
     def draw(self, view: View, canvas: Pixels) -> Truth:
         """Draw head and shoulders over `canvas`, uint8 (h, w, 3) BGR, changed in place. No sensor noise: see `noise`."""
-        raise NotImplementedError
+        placement = Placement(
+            rotation(view.yaw_deg, view.pitch_deg, view.roll_deg), view.face_px / self._marks.box_width, view.centre
+        )
+        draw_body(self.anatomy, self.palette, self._sheets.hair, placement, view, canvas)
+        self._draw_head(self._lit(view, placement), placement, view, canvas)
+        if view.glasses is not None:
+            draw_glasses(self.anatomy, self._marks, placement, view, canvas)
+        mouth_x, mouth_y = self._mouth.corners(view.smile, view.mouth_open)
+        return self._marks.truth(placement, view, mouth_x, mouth_y)
+
+    def _lit(self, view: View, placement: Placement) -> Pixels:
+        """The sheet of this moment, uint8 (h, w, 4): eyes, mouth, years and light put on."""
+        now = self._sheets.now.copy()
+        for eye, opening in zip(self._eyes, view.eyes_open, strict=True):
+            _put(now, eye.rows, eye.columns, eye.paint(opening, view.gaze, view.age / 20))
+        mouth = self._mouth
+        if view.mask:
+            paint_mask(self.anatomy, now, view.outfit)
+        else:
+            _put(now, mouth.rows, mouth.columns, mouth.paint(view.smile, view.mouth_open))
+        return np.asarray(cv2.multiply(now, self._light(view, placement), scale=1 / 128), np.uint8)
+
+    def _light(self, view: View, placement: Placement) -> Pixels:
+        half = gains(self._sheets.normals, self._sheets.gloss, view.light, placement.turn)
+        return np.asarray(cv2.resize(half, (self._sheets.now.shape[1], self._sheets.now.shape[0])), np.uint8)
+
+    def _draw_head(self, lit: Pixels, placement: Placement, view: View, canvas: Pixels) -> None:
+        left, top, right, bottom = self._window(placement, canvas)
+        width, height = right - left, bottom - top
+        if width < 2 or height < 2:
+            return
+        looks = seen(placement, self._sheets.height, QUARTER, left, top, (width, height))
+        field = self._expression.field(view)
+        if field is not None:
+            at = (looks + np.array([MIDDLE_X / SCALE, EYE_ROW / SCALE], np.float32)) * np.float32(QUARTER) - np.float32(0.375)
+            looks = looks - cv2.remap(field, at, None, cv2.INTER_LINEAR)
+        looks = looks * np.float32(SCALE) + np.array([MIDDLE_X, EYE_ROW], np.float32)
+        rows, columns = looks.shape[:2]
+        grown = cv2.resize(looks, (columns * 3, rows * 3), interpolation=cv2.INTER_LINEAR)[:height, :width]
+        head = cv2.remap(lit, grown, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0, 0))
+        over(canvas[top:bottom, left:right], np.asarray(head, np.uint8))
+
+    def _window(self, placement: Placement, canvas: Pixels) -> tuple[int, int, int, int]:
+        """The part of the picture that the head can touch: left, top, right, bottom."""
+        x0, x1, y0, y1 = self._sheets.extent
+        corners = np.array([(x, y, z) for x in (x0, x1) for y in (y0, y1) for z in (-0.75, 0.15)])
+        at = placement.project(corners)
+        (left, top), (right, bottom) = np.floor(at.min(axis=0)), np.ceil(at.max(axis=0)) + 1
+        height, width = canvas.shape[:2]
+        return max(int(left), 0), max(int(top), 0), min(int(right), width), min(int(bottom), height)
 
 
-def sample(
-    painter: Painter, rng: np.random.Generator, *, view: View | None = None, size: tuple[int, int] = (256, 256)
-) -> tuple[Pixels, Truth]:
-    """For training: one picture (width, height) with background, a random (or the given) view, blur and sensor noise."""
-    raise NotImplementedError
+def over(canvas: Pixels, layer: Pixels) -> None:
+    """Lay `layer` (h, w, 4) over `canvas` (h, w, 3), in place."""
+    alpha = layer[..., 3]
+    colour = cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR)
+    weight = np.multiply(alpha, np.float32(1 / 255))
+    cv2.blendLinear(colour, canvas, weight, 1 - weight, dst=canvas)
 
 
-def portrait(who: Person, seed: int, *, size: tuple[int, int] = (480, 600)) -> Pixels:
-    """A picture for enrolment: frontal, good light, eyes open, plain wall; `seed` chooses the small differences."""
-    raise NotImplementedError
+def _put(sheet: Pixels, rows: slice, columns: slice, patch: Pixels) -> None:
+    sheet[rows, columns, :3] = patch
+
+
+__all__ = ["PIVOT", "Floats", "Painter", "over"]

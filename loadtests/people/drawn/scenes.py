@@ -7,13 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from loadtests.people.drawn.painter import Painter
-from loadtests.people.drawn.types import Pixels, Truth
+from loadtests.people.drawn.truth import Pixels, Truth
 from loadtests.people.drawn.view import View
-
-
-def background(rng: np.random.Generator, size: tuple[int, int]) -> Pixels:
-    """A store without people, (width, height): shelves, counters, walls, out of focus."""
-    raise NotImplementedError
 
 
 def scene(

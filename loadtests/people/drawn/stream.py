@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from loadtests.people.drawn.attacks import Species
 from loadtests.people.drawn.factors import Person
-from loadtests.people.drawn.types import Pixels, Truth
+from loadtests.people.drawn.truth import Pixels, Truth
 
 
 @dataclass(frozen=True, slots=True, eq=False)

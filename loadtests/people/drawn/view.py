@@ -29,7 +29,7 @@ class View:
 
     `eyes_open` 0 closed .. 1 open, the person's right and left eye; `gaze` -1..1 to the right and down in the picture;
     `mouth_open` 0..1; `smile` -1..1; `brow` -1 frown .. 1 raised; `glasses` number of a style or None; `age` years that
-    passed since the enrolment (0..20); `face_px` width of the face's box when frontal; `centre` where the point between
+    passed since the enrolment (0..20); `outfit` chooses clothes and the mask's colour; `face_px` width of the face's box when frontal; `centre` where the point between
     the eyes and the mouth lies in the picture.
     """
 
@@ -44,6 +44,7 @@ class View:
     glasses: int | None = None
     mask: bool = False
     age: float = 0.0
+    outfit: int = 0
     light: Light = field(default_factory=Light)
     face_px: float = 160.0
     centre: tuple[float, float] = (160.0, 160.0)
@@ -63,4 +64,35 @@ def random_view(
     max_age_years: float = 5.0,
 ) -> View:
     """A view drawn at random. `closed`, `glasses`, `mask`: the share of views with both eyes closed, and with either."""
-    raise NotImplementedError
+    blink = float(np.clip(rng.normal(0.96, 0.06), 0.72, 1.0))
+    lids = (blink, float(np.clip(blink + rng.normal(0, 0.02), 0.7, 1.0)))
+    if rng.random() < closed:
+        lids = (float(rng.uniform(0, 0.06)), float(rng.uniform(0, 0.06)))
+    return View(
+        yaw_deg=float(np.clip(rng.normal(0, 0.45), -1, 1)) * max_yaw_deg,
+        pitch_deg=float(np.clip(rng.normal(0, 0.40), -1, 1)) * max_pitch_deg,
+        roll_deg=float(np.clip(rng.normal(0, 0.40), -1, 1)) * max_roll_deg,
+        eyes_open=lids,
+        gaze=(float(np.clip(rng.normal(0, 0.3), -1, 1)), float(np.clip(rng.normal(0, 0.25), -1, 1))),
+        mouth_open=float(rng.uniform(0.1, 0.8)) if rng.random() < 0.15 else 0.0,
+        smile=float(np.clip(rng.normal(0.15, 0.35), -0.7, 1)),
+        brow=float(np.clip(rng.normal(0, 0.3), -1, 1)),
+        glasses=int(rng.integers(0, 8)) if rng.random() < glasses else None,
+        mask=bool(rng.random() < mask),
+        age=float(rng.uniform(0, max_age_years)),
+        outfit=int(rng.integers(0, 1 << 30)),
+        light=random_light(rng),
+        face_px=float(np.exp(rng.uniform(np.log(face_px[0]), np.log(face_px[1])))),
+        centre=centre,
+    )
+
+
+def random_light(rng: np.random.Generator) -> Light:
+    """The light of some place in some store."""
+    return Light(
+        azimuth_deg=float(np.clip(rng.normal(0, 32), -75, 75)),
+        elevation_deg=float(np.clip(rng.normal(32, 16), -10, 75)),
+        level=float(np.exp(np.clip(rng.normal(0, 0.22), -0.7, 0.45))),
+        ambient=float(rng.uniform(0.35, 0.85)),
+        warmth=float(np.clip(rng.normal(0, 0.45), -1, 1)),
+    )
