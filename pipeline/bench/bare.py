@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.vision.bindings import Array, Bound, Tensor
 from pipeline.vision.engine import OnnxEngine
 from pipeline.vision.liveness import PAIR, SINGLE
 from pipeline.vision.models import ModelStore, Role
-from pipeline.vision.sessions import Execution, Session, Tensor, open_session
+from pipeline.vision.sessions import Execution, Session, open_session
 
 STAGES: dict[Role, str] = {"detector": "detect", "embedder": "embed", "liveness": "liveness"}
 """By role of a model, the engine's stage that runs it."""
@@ -33,18 +34,19 @@ class ModelRun:
 
 
 class Taped(Session):
-    """A session that notes its runs on `tape` and keeps the newest input of each shape."""
+    """A session that notes its runs on `tape` and keeps the first input of each shape."""
 
     def __init__(self, session: Session, tape: list[ModelRun]) -> None:
-        super().__init__(session.spec, runtime_of(session), session.max_batch)
+        super().__init__(session.spec, runtime_of(session), session.max_batch, graphs=session.graphs)
         self.tape = tape
-        self.inputs: dict[tuple[int, ...], Tensor] = {}
+        self.inputs: dict[tuple[int, ...], Array] = {}
 
-    def run(self, batch: Tensor) -> list[Tensor]:
-        """As `Session.run`."""
-        self.tape.append(ModelRun(self.spec.name, batch.shape))
-        self.inputs[batch.shape] = batch
-        return super().run(batch)
+    def run_bound(self, bound: Bound) -> list[Tensor]:
+        """As `Session.run_bound`."""
+        self.tape.append(ModelRun(self.spec.name, bound.shape))
+        if bound.shape not in self.inputs:
+            self.inputs[bound.shape] = bound.input.copy()
+        return super().run_bound(bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,8 @@ class BareModels:
 
     def __init__(self, taped: TapedEngine) -> None:
         self._models: dict[str, tuple[Any, list[str], str, str]] = {}
-        self._inputs: dict[tuple[str, tuple[int, ...]], Tensor] = {}
-        self._largest: dict[str, Tensor] = {}
+        self._inputs: dict[tuple[str, tuple[int, ...]], Array] = {}
+        self._largest: dict[str, Array] = {}
         for session in taped.sessions:
             spec = session.spec
             outputs = [output.name for output in spec.outputs]
@@ -113,7 +115,7 @@ def runtime_of(session: Session) -> Any:  # noqa: ANN401 - ONNX Runtime ships no
     return session._session  # noqa: SLF001 - see above
 
 
-def _of_shape(batch: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _of_shape(batch: Array, shape: tuple[int, ...]) -> Array:
     """As many rows of `batch` as `shape` wants, repeated where it has fewer."""
     if batch.shape[1:] != shape[1:]:
         return np.resize(batch, shape)

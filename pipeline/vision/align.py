@@ -26,9 +26,13 @@ ARCFACE_112 = np.array(
 
 _DARK, _BRIGHT = 5, 250
 _EYES, _NOSE, _MOUTH = ARCFACE_112[:2, 1].mean(), ARCFACE_112[2, 1], ARCFACE_112[3:, 1].mean()
+_FLAT = 1e-3
+"""Least height of a mouth below the eyes, in eye distances, that a share of it means anything for."""
 _NOSE_SHARE = (_NOSE - _EYES) / (_MOUTH - _EYES)
 
 _TEMPLATE = ARCFACE_112[:, 0] + 1j * ARCFACE_112[:, 1]
+_MIDDLE = _TEMPLATE.mean()
+_CENTRED = _TEMPLATE - _MIDDLE
 
 
 def similarities(landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -37,44 +41,37 @@ def similarities(landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
     Landmarks that coincide have no scale: their transform is zero, and the aligned face is one colour.
     """
-    points = landmarks[..., 0].astype(np.float64) + 1j * landmarks[..., 1].astype(np.float64)
+    points = _plane(landmarks)
     middle = points.mean(axis=1, keepdims=True)
     centred = points - middle
-    spread = np.maximum((np.abs(centred) ** 2).sum(axis=1), 1e-9)
-    turn = (centred.conj() * (_TEMPLATE - _TEMPLATE.mean())).sum(axis=1) / spread
-    shift = _TEMPLATE.mean() - turn * middle[:, 0]
-    return np.stack(
-        [
-            np.stack([turn.real, -turn.imag, shift.real], axis=1),
-            np.stack([turn.imag, turn.real, shift.imag], axis=1),
-        ],
-        axis=1,
-    )
+    spread = np.maximum((centred.real**2 + centred.imag**2).sum(axis=1), 1e-9)
+    turn = centred.conj() @ _CENTRED / spread
+    shift = _MIDDLE - turn * middle[:, 0]
+    found = np.empty((len(points), 2, 3), np.float64)
+    found[:, 0, 0] = found[:, 1, 1] = turn.real
+    found[:, 1, 0], found[:, 0, 2], found[:, 1, 2] = turn.imag, shift.real, shift.imag
+    np.negative(turn.imag, out=found[:, 0, 1])
+    return found
 
 
 def align(images: Sequence[Image], landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """`landmarks` (n, 5, 2) of one face in each of `images` (n of them): aligned faces, uint8 (n, 112, 112, 3) BGR."""
     out = np.empty((len(images), SIDE_PX, SIDE_PX, 3), np.uint8)
     for image, transform, target in zip(images, similarities(landmarks), out, strict=True):
-        cv2.warpAffine(
-            image, transform, (SIDE_PX, SIDE_PX), dst=target, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
-        )
+        cv2.warpAffine(image, transform, (SIDE_PX, SIDE_PX), target, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
     return out
 
 
 def qualities(landmarks: npt.NDArray[np.float32], aligned: npt.NDArray[np.uint8]) -> list[Quality]:
     """How well each face was seen: `landmarks` (n, 5, 2) in the image, `aligned` uint8 (n, 112, 112, 3) BGR."""
-    eye, other, nose, corner, corner2 = landmarks.astype(np.float64).transpose(1, 0, 2)
-    across, middle, mouth = other - eye, (eye + other) / 2, (corner + corner2) / 2
-    distance = np.hypot(across[:, 0], across[:, 1])
-    squared = np.maximum(distance, 1e-6) ** 2
-    yaw = ((nose - middle) * across).sum(axis=1) / squared
-    # Down the face: at a right angle to the line of the eyes, as long as it.
-    down = np.stack([-across[:, 1], across[:, 0]], axis=1)
-    drop, whole = (((point - middle) * down).sum(axis=1) / squared for point in (nose, mouth))
-    pitch = np.where(np.abs(whole) > 1e-6, drop / np.where(np.abs(whole) > 1e-6, whole, 1.0), 0.5) - _NOSE_SHARE
-    roll = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
-    rows = np.stack([distance, yaw, pitch, roll], axis=1).tolist()
+    points = _plane(landmarks)
+    across, middle = points[:, 1] - points[:, 0], (points[:, 0] + points[:, 1]) / 2
+    distance = np.abs(across)
+    # Nose and mouth as the eyes see them: real along their line, imaginary down the face, in eye distances.
+    turned = (points[:, 2:] - middle[:, None]) * (across.conj() / np.maximum(distance, 1e-6) ** 2)[:, None]
+    nose, mouth = turned[:, 0], (turned[:, 1].imag + turned[:, 2].imag) / 2
+    pitch = nose.imag / np.where(np.abs(mouth) < _FLAT, _FLAT, mouth) - _NOSE_SHARE
+    rows = np.stack([distance, nose.real, pitch, np.degrees(np.angle(across))], axis=1).tolist()
     found = []
     for face, (eyes_px, turn, nod, tilt) in zip(aligned, rows, strict=True):
         sharpness, brightness, exposure = _light(face)
@@ -98,3 +95,8 @@ def _light(aligned: Image) -> tuple[float, float, float]:
     deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1]
     clipped = grey.size - cv2.countNonZero(cv2.inRange(grey, _DARK + 1, _BRIGHT - 1))
     return float(deviation[0, 0]) ** 2, float(cv2.mean(grey)[0]) / 255.0, clipped / grey.size
+
+
+def _plane(landmarks: npt.NDArray[np.float32]) -> npt.NDArray[np.complex128]:
+    """(n, 5, 2) in pixels as complex numbers (n, 5)."""
+    return np.ascontiguousarray(landmarks, np.float64).view(np.complex128)[..., 0]

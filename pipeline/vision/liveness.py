@@ -17,8 +17,8 @@ import numpy.typing as npt
 from pipeline.vision.decode import Image
 from pipeline.vision.faces import Box
 from pipeline.vision.models import CropContract, manifest
-from pipeline.vision.sessions import Session, Tensor, chunks
-from pipeline.vision.tensors import Planes
+from pipeline.vision.sessions import Session, Tensor
+from pipeline.vision.tensors import Pixels
 
 PAIR = ("minifasnet_v2", "minifasnet_v1se")
 SINGLE = "minifas_9780"
@@ -29,7 +29,7 @@ class Liveness:
     """Scores faces with every liveness model that it was given."""
 
     def __init__(self, sessions: Sequence[Session]) -> None:
-        self._models = [(session, Planes(session.spec.input)) for session in sessions]
+        self._models = [(session, Pixels(session.spec.input, inside=session.pixels)) for session in sessions]
         self.fuses = {session.spec.name for session in sessions} >= {*PAIR, SINGLE}
 
     def score(self, images: Sequence[Image], boxes: Sequence[Box]) -> list[dict[str, float]]:
@@ -37,8 +37,8 @@ class Liveness:
         models are there.
         """
         scores: list[dict[str, float]] = [{} for _ in boxes]
-        for session, planes in self._models:
-            for score, live in zip(scores, _run(session, planes, images, boxes), strict=True):
+        for session, pixels in self._models:
+            for score, live in zip(scores, _run(session, pixels, images, boxes), strict=True):
                 score[session.spec.name] = float(live)
         for score in scores:
             fused = fuse(score)
@@ -59,16 +59,18 @@ def fuse(scores: dict[str, float]) -> float | None:
     return (sum(scores[name] for name in PAIR) / len(PAIR) + scores[SINGLE]) / 2
 
 
-def _run(session: Session, planes: Planes, images: Sequence[Image], boxes: Sequence[Box]) -> Tensor:
+def _run(session: Session, pixels: Pixels, images: Sequence[Image], boxes: Sequence[Box]) -> Tensor:
     """Probability of the live class, float32 (n,)."""
     spec = session.spec
     assert spec.crop is not None, "every liveness model of the manifest has a crop"  # noqa: S101 - a test holds the manifest to it
+    side = spec.input.shape[2]
     result = np.empty(len(boxes), np.float32)
-    for part in chunks(len(boxes), session.max_batch):
-        batch = np.empty((part.stop - part.start, *spec.input.shape[1:]), np.float32)
-        for image, box, out in zip(images[part], boxes[part], batch, strict=True):
-            planes.write(cut_out(image, box, spec.crop, spec.input.shape[2]), out)
-        outputs = session.run(batch)[0]
+    for part, size in session.parts(len(boxes)):
+        bound = session.bound(pixels.shape(size, side, side))
+        pixels.fill(
+            bound, [cut_out(image, box, spec.crop, side) for image, box in zip(images[part], boxes[part], strict=True)]
+        )
+        outputs = session.run_bound(bound)[0][: part.stop - part.start]
         result[part] = (_softmax(outputs) if spec.softmax else outputs)[:, spec.live_class]
     return result
 
@@ -106,14 +108,8 @@ def _square(image: Image, box: Box, scale: float, side_px: int) -> Image:
     middle_y = min(max(box.y + box.h / 2, 0.0), height - 1.0)
     left, top = int(middle_x - longer * scale / 2), int(middle_y - longer * scale / 2)
     inside = image[max(top, 0) : max(top + side, 1), max(left, 0) : max(left + side, 1)]
-    padded = cv2.copyMakeBorder(
-        inside,
-        max(-top, 0),
-        max(top + side - height, 0),
-        max(-left, 0),
-        max(left + side - width, 0),
-        cv2.BORDER_REFLECT_101,
-    )
+    outside = max(-top, 0), max(top + side - height, 0), max(-left, 0), max(left + side - width, 0)
+    padded = cv2.copyMakeBorder(inside, *outside, cv2.BORDER_REFLECT_101) if any(outside) else inside
     interpolation = cv2.INTER_AREA if padded.shape[0] > side_px else cv2.INTER_LANCZOS4
     return np.asarray(cv2.resize(padded, (side_px, side_px), interpolation=interpolation), np.uint8)
 

@@ -8,17 +8,19 @@ holds names, shapes and types of a model to the manifest, by declaration and by 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.errors import ModelError
+from pipeline.vision.bindings import Bound, Kept, Shape, Tensor
 from pipeline.vision.models import ModelSpec, ModelStore
 
-Tensor = npt.NDArray[np.float32]
+__all__ = ["Execution", "Session", "Tensor", "chunks", "open_session"]
 
 GPU_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -34,27 +36,94 @@ class Execution:
 
 
 class Session:
-    """One loaded model: float32 in, float32 out. `run` may be called from several threads."""
+    """One loaded model. May be used by several threads: each has buffers of its own."""
 
-    def __init__(self, spec: ModelSpec, session: Any, max_batch: int) -> None:  # noqa: ANN401 - see `_runtime`
+    def __init__(self, spec: ModelSpec, session: Any, max_batch: int, *, graphs: bool = False) -> None:  # noqa: ANN401 - see `_runtime`
+        """`graphs`: the runtime session was made with CUDA graphs."""
         self.spec = spec
         self.providers: tuple[str, ...] = tuple(session.get_providers())
         self.on_gpu = self.providers[0] == GPU_PROVIDER
+        self.graphs = graphs
         self.max_batch = max_batch if spec.input.shape[0] == -1 else spec.input.shape[0]
+        self.pixels = session.get_inputs()[0].type == "tensor(uint8)"
+        """Whether normalisation is inside the graph: the input is uint8 (n, h, w, 3) BGR instead of the manifest's."""
         self._session = session
         self._outputs = [output.name for output in spec.outputs]
+        self._kept = threading.local()
+        self._graph_numbers = count(1)
+        self._sizes: tuple[int, ...] = ()
+        self.best_batch = self.max_batch if self.on_gpu else 1
 
-    def run(self, batch: Tensor) -> list[Tensor]:
-        """The outputs in the manifest's order; raises `ModelError` when the runtime fails (out of memory, a lost
-        device).
+    @property
+    def best_batch(self) -> int:
+        """Items of a run that cost least each, on this device; set by `pipeline.vision.batching`."""
+        return self._sizes[-1]
+
+    @best_batch.setter
+    def best_batch(self, size: int) -> None:
+        fixed = self.spec.input.shape[0]
+        self._sizes = (fixed,) if fixed != -1 else (*(2**k for k in range(12) if 2**k < size), size)
+
+    def parts(self, items: int) -> list[tuple[slice, int]]:
+        """How `items` go into runs of few sizes: slices that cover them, and each one's size of batch.
+
+        A size is larger than its slice where rows are left over: on a GPU, where a further size costs a further graph,
+        and where the model takes one size only.
+        """
+        padded = self.on_gpu or self.spec.input.shape[0] != -1
+        parts, start = [], 0
+        while start < items:
+            left = items - start
+            size = (
+                next((size for size in self._sizes if size >= left), self._sizes[-1])
+                if padded
+                else next(size for size in reversed(self._sizes) if size <= left)
+            )
+            parts.append((slice(start, min(start + size, items)), size))
+            start += size
+        return parts
+
+    def bound(self, shape: Shape, slot: int = 0) -> Bound:
+        """This thread's buffers for an input of `shape`; they are filled and run through `run_bound`.
+
+        Of the same shape, each `slot` (0, 1, ...) keeps outputs of its own: the caller looks at them when all its runs
+        are done. What runs between two models finds the processor's caches cold and costs several times as much.
+        """
+        kept: Kept | None = getattr(self._kept, "bounds", None)
+        if kept is None:
+            kept = self._kept.bounds = Kept(self._new)
+        return kept.of(shape, 0 if self.on_gpu else slot)
+
+    def run_bound(self, bound: Bound) -> list[Tensor]:
+        """The outputs in the manifest's order for what was filled into `bound`; they hold until its next run.
+
+        Raises `ModelError` when the runtime fails (out of memory, a lost device).
         """
         try:
-            outputs: list[Tensor] = self._session.run(self._outputs, {self.spec.input.name: batch})
+            return bound.run()
         except Exception as error:
             raise ModelError(
-                f"running the model {self.spec.name} on {len(batch)} items: {_first_line(error)}; restart the process"
+                f"running the model {self.spec.name} on {bound.shape[0]} items: {_first_line(error)};"
+                " restart the process"
             ) from error
-        return outputs
+
+    def run(self, batch: Tensor) -> list[Tensor]:
+        """The outputs in the manifest's order, as arrays of their own; raises `ModelError` as `run_bound`."""
+        bound = self.bound(batch.shape)
+        np.copyto(bound.input, batch)
+        return [output.copy() for output in self.run_bound(bound)]
+
+    def _new(self, shape: Shape, beside: Bound | None) -> Bound:
+        return Bound(
+            _runtime(),
+            self._session,
+            (self.spec.input.name, self._outputs),
+            shape,
+            np.uint8 if self.pixels else np.float32,
+            gpu=self.on_gpu,
+            graph=next(self._graph_numbers) if self.graphs else None,
+            beside=beside,
+        )
 
 
 def open_session(store: ModelStore, spec: ModelSpec, execution: Execution) -> Session:
@@ -153,6 +222,6 @@ def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def chunks(count: int, size: int) -> Sequence[slice]:
-    """Slices of at most `size` that cover `count` items."""
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+def chunks(items: int, size: int) -> Sequence[slice]:
+    """Slices of at most `size` that cover `items` items."""
+    return [slice(start, min(start + size, items)) for start in range(0, items, size)]

@@ -55,7 +55,7 @@ def test_batches_of_one_padded_size_share_a_run_on_a_gpu_and_agree(
 ) -> None:
     """The batched path of the detector, which a CPU does not take by default, finds the same."""
     alone = [engine.faces([image])[0][0] for image in portraits]
-    monkeypatch.setattr(engine._detector, "_batch", 4)
+    monkeypatch.setattr(engine._detector._session, "_sizes", (1, 2, 4))
     for one, many in zip(alone, engine.faces(portraits), strict=True):
         assert same(one, many[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
@@ -40,13 +41,22 @@ class Wire:
 
     def __init__(self, *, cls: float, obj: float, box: float, point: float) -> None:
         self.spec: ModelSpec = next(spec for spec in manifest() if spec.role == "detector")
-        self.on_gpu = False
-        self.max_batch = 1
+        self.pixels = False
         self._values = (cls, obj, box, point)
 
-    def run(self, batch: Floats) -> list[Floats]:
+    def parts(self, items: int) -> list[tuple[slice, int]]:
+        """One by one."""
+        return [(slice(item, item + 1), 1) for item in range(items)]
+
+    def bound(self, shape: tuple[int, ...], slot: int = 0) -> SimpleNamespace:
+        """Buffers without a runtime."""
+        return SimpleNamespace(
+            shape=shape, slot=slot, input=np.zeros(shape, np.float32), planes=np.zeros(shape, np.uint8)
+        )
+
+    def run_bound(self, bound: SimpleNamespace) -> list[Floats]:
         """Outputs in the manifest's order."""
-        cells = [(batch.shape[2] // stride) * (batch.shape[3] // stride) for stride in STRIDES]
+        cells = [(bound.shape[2] // stride) * (bound.shape[3] // stride) for stride in STRIDES]
         widths = (1, 1, 4, 10)
         return [
             np.full((1, count, width), value, np.float32)
