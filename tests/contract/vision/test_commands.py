@@ -1,4 +1,4 @@
-"""`facepay embed` and `facepay models`: keys, exit codes and sentences, on real models."""
+"""`facepay models`: keys, exit codes and sentences, on real models."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from pipeline.cli import embed, models
-from pipeline.errors import ModelError, UsageError
+from pipeline.cli import models
 
 pytestmark = pytest.mark.shared
 
 app = typer.Typer()
-app.command("embed")(embed.embed)
 app.add_typer(models.app, name="models")
 
 
@@ -32,39 +30,6 @@ def last_line(result: Result) -> dict[str, Any]:
     assert len(lines) == 1
     parsed: dict[str, Any] = json.loads(lines[0])
     return parsed
-
-
-def test_embed_prints_each_face_with_every_key(shared: Path) -> None:
-    """Largest face first, pixels of the file, live scores by model and fused, an embedding of length 1."""
-    files = [shared / "faces" / "pad_apache9" / name for name in ("live_true_001.jpg", "live_true_003.png")]
-    result = run("embed", *files, "--models", shared / "models", "--json")
-    assert result.exit_code == 0
-    images = last_line(result)["images"]
-    assert [image["file"] for image in images] == [str(file) for file in files]
-    face = images[0]["faces"][0]
-    assert face["box"] == pytest.approx([645.44, 408.18, 343.44, 455.27], abs=0.5)
-    assert len(face["landmarks"]) == 5
-    assert set(face["live"]) == {"minifasnet_v2", "minifasnet_v1se", "minifas_9780", "fused"}
-    assert face["eyes_open"] is None
-    assert face["quality"]["eye_distance_px"] == pytest.approx(155.5, abs=0.5)
-    assert sum(number**2 for number in face["embedding"]) == pytest.approx(1.0, abs=1e-4)
-
-
-def test_embed_shows_a_table_to_a_person(shared: Path) -> None:
-    """Without --json: no embedding on the screen."""
-    result = run("embed", shared / "faces" / "pad_apache9" / "live_true_001.jpg", "--models", shared / "models")
-    assert result.exit_code == 0
-    assert "0.948" in result.stdout
-
-
-def test_embed_refuses_what_is_no_image_and_what_is_no_folder(shared: Path, tmp_path: Path) -> None:
-    """Wrong use and a failed outside, each an error of the tree that the program turns into one sentence."""
-    cut = tmp_path / "cut.jpg"
-    cut.write_bytes((shared / "faces" / "pad_apache9" / "live_true_001.jpg").read_bytes()[:5000])
-    refused = run("embed", cut, "--models", shared / "models", "--json").exception
-    assert isinstance(refused, UsageError)
-    assert "jpeg_truncated" in str(refused)
-    assert isinstance(run("embed", cut, "--models", tmp_path / "absent").exception, ModelError)
 
 
 def test_models_list_names_every_known_model(shared: Path) -> None:
