@@ -1,4 +1,4 @@
-"""A terminal's camera: sealed frames onto the topic, and only while an intent is open.
+"""A terminal's camera: sealed frames onto the topic, and only while the gateway leases it an open intent.
 
 What it sees is a `Stand`: somebody in a scene that may change while the camera films. Frames are drawn, encoded and
 sealed in a worker thread. The producer belongs to all cameras of a machine.
@@ -7,6 +7,7 @@ sealed in a worker thread. The producer belongs to all cameras of a machine.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -15,8 +16,12 @@ from types import TracebackType
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from loadtests.motion import Motion, Scene, encode_jpeg
-from pipeline.keys.credentials import TerminalCredentials
+from loadtests.film import Filmed
+from loadtests.gateway_client import LeaseClient
+from loadtests.motion import Scene, encode_jpeg
+from pipeline.camera.lease import Lease
+from pipeline.errors import OutsideError
+from pipeline.keys.credentials import CameraCredentials
 from pipeline.keys.frames import FrameSealer
 from pipeline.ports import Clock, Emit
 from pipeline.topics import PARTITIONER
@@ -81,7 +86,7 @@ class FrameSender:
 class Stand:
     """Who stands before the camera and how; `scene` may be changed while it films."""
 
-    motion: Motion
+    motion: Filmed
     scene: Scene
 
 
@@ -98,32 +103,79 @@ class Film:
     """The first frame of each scene, in the order they were filmed: the JPEG as sent."""
 
 
-class Camera:
-    """One camera at one terminal."""
+class LeaseHolder:
+    """The newest lease of one camera, asked for again and again; what was granted stands until its own end."""
 
-    def __init__(self, sender: FrameSender, credentials: TerminalCredentials, clock: Clock, *, rate_fps: float) -> None:
+    _WAIT_MS = 1_000
+    _AGAIN_S = 0.25
+    _SOON_S = 0.02
+
+    def __init__(self, client: LeaseClient) -> None:
+        self._client = client
+        self._lease: Lease | None = None
+
+    def of(self, terms: PaymentTerms, at_us: int) -> Lease | None:
+        """The lease under which a picture of that moment may be sent for that intent."""
+        lease = self._lease
+        return lease if lease is not None and lease.terms == terms and lease.holds(at_us) else None
+
+    async def follow(self) -> None:
+        """Asks until it is cancelled. A gateway that is down, or busy, is asked again."""
+        while True:
+            with contextlib.suppress(OutsideError):
+                self._lease = await self._client.ask(0 if self._lease is not None else self._WAIT_MS)
+            await asyncio.sleep(self._AGAIN_S if self._lease is not None else self._SOON_S)
+
+
+class Camera:
+    """One camera at one terminal; `leases` is asked with the same credentials."""
+
+    _LOOK_S = 0.01
+
+    def __init__(
+        self,
+        sender: FrameSender,
+        leases: LeaseClient,
+        credentials: CameraCredentials,
+        clock: Clock,
+        *,
+        rate_fps: float,
+    ) -> None:
         self._sender = sender
+        self._leases = leases
         self._sealer = FrameSealer(credentials)
-        self._name = f"{credentials.terminal_id}-camera"
         self._clock = clock
         self._period_s = 1.0 / rate_fps
 
-    async def film(self, terms: PaymentTerms, trace: str, stand: Stand, film: Film, done: Callable[[], bool]) -> None:
-        """Sends frames until `done` or until the intent's deadline; what happened is noted in `film`."""
-        started = time.monotonic()
-        while not done() and self._clock() < terms.expires_at_us:
-            at_s = time.monotonic() - started
-            await asyncio.to_thread(self._one, terms, trace, stand, film, at_s)
-            behind_s = time.monotonic() - started - film.frames * self._period_s
-            await asyncio.sleep(max(0.0, -behind_s))
+    async def film(self, terms: PaymentTerms, stand: Stand, film: Film, done: Callable[[], bool]) -> None:
+        """Sends frames of that intent while the gateway leases it, until `done` or until its deadline; what happened is
+        noted in `film`."""
+        holder = LeaseHolder(self._leases)
+        following = asyncio.create_task(holder.follow())
+        started, due_s = time.monotonic(), 0.0
+        try:
+            while not done() and self._clock() < terms.expires_at_us:
+                at_s = time.monotonic() - started
+                lease = holder.of(terms, self._clock())
+                if lease is None:
+                    due_s = at_s
+                    await asyncio.sleep(self._LOOK_S)
+                    continue
+                await asyncio.to_thread(self._one, lease, stand, film, at_s)
+                due_s += self._period_s
+                await asyncio.sleep(max(0.0, started + due_s - time.monotonic()))
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
-    def _one(self, terms: PaymentTerms, trace: str, stand: Stand, film: Film, at_s: float) -> None:
+    def _one(self, lease: Lease, stand: Stand, film: Film, at_s: float) -> None:
+        """One frame, if the lease still holds when it is captured."""
         scene, captured_at_us = stand.scene, self._clock()
+        if not lease.holds(captured_at_us):
+            return
         jpeg = encode_jpeg(stand.motion.frame(film.frames, at_s, scene))
         self._sender.send(
-            self._sealer.seal(
-                jpeg, terms, camera=self._name, sequence=film.frames, captured_at_us=captured_at_us, trace=trace
-            )
+            self._sealer.seal(jpeg, lease.terms, sequence=film.frames, captured_at_us=captured_at_us, trace=lease.trace)
         )
         film.frames += 1
         film.size_bytes += len(jpeg)

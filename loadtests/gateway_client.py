@@ -1,4 +1,4 @@
-"""The gateway's HTTP interface as one terminal uses it.
+"""The gateway's HTTP interface as one terminal uses it, and as one camera does.
 
 A command that opens an intent or asks for a refund carries an idempotency key, so it is repeated, unchanged, for as
 long as nobody knows whether it counted: connection errors, 503 and 504. What comes back is JSON with known fields;
@@ -16,8 +16,9 @@ from typing import Any
 import httpx
 import msgspec
 
+from pipeline.camera.lease import Lease
 from pipeline.errors import OutsideError
-from pipeline.keys.credentials import TerminalCredentials
+from pipeline.keys.credentials import CameraCredentials, TerminalCredentials
 from schemas.events import PaymentTerms, Settlement
 
 RETRIED = frozenset({502, 503, 504})
@@ -161,6 +162,30 @@ class GatewayClient:
             self.repeated += 1
             await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
             attempt += 1
+
+
+class LeaseClient:
+    """One camera at one gateway: what it may film."""
+
+    def __init__(self, http: httpx.AsyncClient, address: str, credentials: CameraCredentials) -> None:
+        self._http = http
+        self._url = f"{address.rstrip('/')}/v1/lease"
+        self._headers = {
+            "X-Camera-Id": credentials.camera_id,
+            "X-Terminal-Id": credentials.terminal_id,
+            "Authorization": f"Bearer {credentials.token}",
+        }
+
+    async def ask(self, wait_ms: int) -> Lease | None:
+        """The lease of the lane's open intent, waiting up to `wait_ms` for one. Raises `GatewayRefusal`, or
+        `OutsideError` when the gateway does not answer."""
+        try:
+            answer = await self._http.get(self._url, headers=self._headers, params={"wait_ms": wait_ms})
+        except httpx.TransportError as error:
+            raise OutsideError(f"asking the gateway for a lease: {type(error).__name__}; see its log") from None
+        if answer.status_code == httpx.codes.NO_CONTENT:
+            return None
+        return msgspec.convert(_body(answer), Lease)
 
 
 def _body(answer: httpx.Response) -> dict[str, Any]:

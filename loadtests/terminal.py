@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from loadtests.cameras import Film, Stand
+from loadtests.film import filmed
 from loadtests.gateway_client import GatewayClient, GatewayRefusal, HintView, IntentView, Opened, VerdictView
-from loadtests.motion import Motion, Scene, portrait
+from loadtests.motion import Scene
 from loadtests.people.cast import Payer
 from loadtests.people.visits import Kind, Visit
 from pipeline.errors import OutsideError
@@ -79,7 +80,7 @@ class VisitRecord:
 class Filming(Protocol):
     """What a terminal needs of its camera (`loadtests.cameras.Camera`)."""
 
-    async def film(self, terms: PaymentTerms, trace: str, stand: Stand, film: Film, done: Callable[[], bool]) -> None:
+    async def film(self, terms: PaymentTerms, stand: Stand, film: Film, done: Callable[[], bool]) -> None:
         """Films until `done` or until the deadline."""
         ...
 
@@ -134,13 +135,11 @@ class TerminalClient:
 
     async def _attend(self, record: VisitRecord, opened: Opened) -> None:
         visit = record.visit
-        companion = None if visit.companion is None else await asyncio.to_thread(portrait, visit.companion)
-        face = await asyncio.to_thread(portrait, visit.who.seen_with)
-        motion = await asyncio.to_thread(Motion, face, seed=visit.seed, companion=companion)
+        motion = await asyncio.to_thread(filmed, visit.who.seen_with, seed=visit.seed, companion=visit.companion)
         stand = Stand(motion, visit.first_scene)
         looked_enough = asyncio.Event()
         filming = asyncio.create_task(
-            self._camera.film(opened.terms, opened.trace, stand, record.film, looked_enough.is_set)
+            self._camera.film(opened.terms, stand, record.film, looked_enough.is_set)
         )
         try:
             await self._follow(record, opened, stand, looked_enough)

@@ -1,4 +1,4 @@
-"""What the person asked for, and what is found beside the checkout when they did not say."""
+"""What the person asked for: drawn people and the models that ship with them, or folders of their own."""
 
 from __future__ import annotations
 
@@ -7,45 +7,43 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 
+DRAWN_MODELS = Path(__file__).resolve().parents[1] / "people" / "models"
+"""The models trained on people who do not exist; they ship with the package."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The demo's options; `keep` is a folder for everything that is made, None for one that is removed."""
+    """The demo's options. `people` is a folder of portraits, None for drawn people; `keep` is a folder for everything
+    that is made, None for one that is removed.
+    """
 
     models: Path
-    people: Path
+    people: Path | None
     report: Path
     seconds: int = 60
     terminals: int = 8
     chaos: bool = True
     keep: Path | None = None
     seed: int = 1
-    payers: int = 62
-    strangers: int = 24
+    payers: int = 48
+    strangers: int = 16
     rate_fps: float = 3.0
 
-
-def beside(checkout: Path) -> tuple[Path | None, Path | None]:
-    """The folders of models and portraits that lie beside a checkout, as far as they are there."""
-    shared = checkout.parent / "shared"
-    models, people = shared / "models", shared / "faces" / "congress"
-    return (models if models.is_dir() else None), (people if people.is_dir() else None)
+    @property
+    def drawn(self) -> bool:
+        """Whether the people of this demo do not exist."""
+        return self.people is None
 
 
-def resolve(
-    checkout: Path,
-    models: Path | None,
-    people: Path | None,
-) -> tuple[Path, Path]:
-    """The folders to use; raises `UsageError` saying in one sentence what to pass."""
-    found_models, found_people = beside(checkout)
-    models, people = models or found_models, people or found_people
+def resolve(models: Path | None, people: Path | None) -> tuple[Path, Path | None]:
+    """The folder of models and that of portraits (None for drawn people); raises `UsageError` saying what to pass."""
+    if models is None and people is None:
+        return DRAWN_MODELS, None
     if models is None or people is None:
-        missing = [name for name, value in (("--models", models), ("--people", people)) if value is None]
+        missing, given = ("--people", "--models") if people is None else ("--models", "--people")
         raise UsageError(
-            f"starting the demo: nothing was found beside this checkout (../shared); pass {' and '.join(missing)}: "
-            "a folder of the ONNX models that `facepay models list` names, and a folder of portraits (one file or "
-            "folder per person)"
+            f"starting the demo: {given} came without {missing}; pass both, a folder of the ONNX models that `facepay "
+            "models list` names and a folder of portraits (one file or folder per person), or neither for drawn people"
         )
     for name, folder in (("--models", models), ("--people", people)):
         if not folder.is_dir():

@@ -22,8 +22,9 @@ from loadtests.demo.options import Options
 from loadtests.demo.processes import Outage, Processes
 from loadtests.demo.striking import Striker, Telling
 from loadtests.demo.truth import Disturbance, Figures, measure
+from loadtests.people.appearance import draw_people
 from loadtests.people.cast import Cast, cast
-from loadtests.people.portraits import load_people
+from loadtests.people.portraits import Person, load_people
 from loadtests.people.visits import Crowd, Limits
 from loadtests.terminal import VisitRecord
 from pipeline.audit.findings import Finding
@@ -36,6 +37,8 @@ READY_S = 90.0
 ENROLLED_FIRST = 20
 """How many payers must be enrolled before the first visit; the others join while payments go on."""
 ERRORS_SHOWN = 5
+FIRST_DRAWN = 1_000_000
+"""Seeds of the demo's people begin here: the models were trained on others."""
 HOLDS_MONEY_UP = frozenset({"settlement", chaos.BROKER})
 """While one of these is away no outcome can follow its deadline in time: the audit grants 30 s from its return."""
 OUTPUTS: Mapping[str, str] = {"embedding": "recognitions", "fraud": "verdicts", "settlement": "settlements"}
@@ -97,14 +100,15 @@ def tell(
 ) -> Story:
     """Runs the demo in `folder`. Raises `FacepayError`. `strikes` None: those that the options' seed draws."""
     began = time.monotonic()
-    people = load_people(options.people)
-    players = cast(people, backstage.new_ids(options.payers), strangers=options.strangers, seed=options.seed)
+    players = cast(
+        _people(options, folder), backstage.new_ids(options.payers), strangers=options.strangers, seed=options.seed
+    )
     backstage.look_at([Candidate(payer.payer_id, payer.enrolled_with) for payer in players.payers])
     console.print(
         f"facepay demo: Kafka, Redis, three agents and a gateway in {folder}", highlight=False, soft_wrap=True
     )
     with LocalStack(folder, report=lambda line: console.print(line, highlight=False)) as stack:
-        here = world.build(folder, stack.addresses, options.models, options.terminals)
+        here = world.build(folder, stack.addresses, options)
         backstage.apply_topics(here.settings)
         telling = Telling(console)
         with (
@@ -166,7 +170,7 @@ def notes(options: Options, players: Cast, here: world.World) -> list[str]:
     )
     said = [
         f"{cast_line}; {len(here.credentials)} terminals.",
-        "Flat portraits: liveness is not judged in this demo (FACEPAY_RISK__UNPROVEN_LIVENESS=accept).",
+        *_about_faces(options),
         f"{money}; a PIN is asked for from {risk.velocity_count} payments of a person in a minute (by default 5).",
     ]
     if players.same_picture:
@@ -177,6 +181,27 @@ def notes(options: Options, players: Cast, here: world.World) -> list[str]:
     if options.seconds < 10:
         said.append("Less than ten seconds are too short for an agent to be killed and to recover.")
     return said
+
+
+def _people(options: Options, folder: Path) -> Sequence[Person]:
+    """Everybody who may play; drawn people get a portrait each in `folder`."""
+    if options.people is not None:
+        return load_people(options.people)
+    count = options.payers + options.strangers
+    return list(draw_people(folder / "people", count, first_seed=FIRST_DRAWN + options.seed * 1_000))
+
+
+def _about_faces(options: Options) -> list[str]:
+    """What the faces of this demo are, and what they prove."""
+    if options.drawn:
+        return [
+            "Nobody here exists: faces are drawn, and the models were trained on drawn people and hold for them only.",
+            "Some hold up a payer's picture, wear it, or use a sleeping payer: nobody may be charged for them.",
+        ]
+    return [
+        "Flat portraits: liveness is scored and counted, but does not decide (FACEPAY_VISION__PAD=report_only).",
+        "Nor do unproven liveness and unknown eyes ask for a PIN here (FACEPAY_RISK__... = accept), as they would.",
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import httpx
 
 from loadtests.cameras import Camera, FrameSender
 from loadtests.demo.world import CURRENCY, World
-from loadtests.gateway_client import GatewayClient
+from loadtests.gateway_client import GatewayClient, LeaseClient
 from loadtests.people.visits import Crowd
 from loadtests.terminal import TerminalClient, VisitRecord
 from pipeline.ports import Clock
@@ -58,7 +58,9 @@ async def run(
         clients = []
         for terminal_id, credentials in world.credentials.items():
             gateway = GatewayClient(http, world.gateway, credentials)
-            camera = Camera(sender, credentials, clock, rate_fps=rate_fps)
+            seen_with = world.cameras[terminal_id]
+            leases = LeaseClient(http, world.gateway, seen_with)
+            camera = Camera(sender, leases, seen_with, clock, rate_fps=rate_fps)
             terminal = TerminalClient(terminal_id, CURRENCY, gateway, camera, clock, on_change=journal.note)
             clients.append((terminal, gateway))
         watching = asyncio.create_task(_watch(check))

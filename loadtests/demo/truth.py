@@ -1,6 +1,7 @@
 """What the system settled against who truly stood there. Pure: visits and a history in, figures out.
 
-- `wrong_payer`: settlements that charged somebody else than the person who stood there, strangers included;
+- `wrong_payer`: settlements that charged somebody else than the person who stood there and wanted to pay, strangers
+  and thefts (a picture held up, a sleeping person used) included;
 - `duplicates`: a second record of one outbox row, a second final outcome of an intent, a second answer to a refund;
 - `lost`: intents that the gateway confirmed and that have no final outcome, and refunds accepted without an answer.
 
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loadtests.demo.statistics import percentile
+from loadtests.people.visits import THEFTS
 from loadtests.terminal import VisitRecord
 from pipeline.audit.history import FINAL_OUTCOMES, History
 from schemas.events import Refund
@@ -43,6 +45,8 @@ class Figures:
     lost: int
     strangers: int
     strangers_charged: int
+    thefts: int
+    thefts_charged: int
     p50_ms: float | None
     p99_ms: float | None
     p99_undisturbed_ms: float | None
@@ -72,7 +76,9 @@ def measure(
     whole = {i: ms for i, visit in by_intent.items() if (ms := latency_ms(visit)) is not None}
     from_open = [ms for visit in by_intent.values() if (ms := latency_ms(visit, from_open=True)) is not None]
     calm = [ms for intent_id, ms in whole.items() if not is_disturbed(by_intent[intent_id], disturbances)]
-    strangers = {intent_id for intent_id, visit in by_intent.items() if visit.visit.payer_id is None}
+    unknown = {intent_id: visit.visit.kind for intent_id, visit in by_intent.items() if visit.visit.payer_id is None}
+    thefts = {intent_id for intent_id, kind in unknown.items() if kind in THEFTS}
+    strangers = unknown.keys() - thefts
     return Figures(
         intents=len(by_intent),
         outcomes=outcomes,
@@ -83,6 +89,8 @@ def measure(
         lost=len(lost),
         strangers=len(strangers),
         strangers_charged=sum(event.intent_id in strangers for event in settled),
+        thefts=len(thefts),
+        thefts_charged=sum(event.intent_id in thefts for event in settled),
         p50_ms=percentile(list(whole.values()), 0.50),
         p99_ms=percentile(list(whole.values()), 0.99),
         p99_undisturbed_ms=percentile(calm, 0.99),

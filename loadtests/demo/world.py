@@ -1,4 +1,4 @@
-"""The machine that the demo builds for itself: Kafka, Redis, keys, terminals, agents and the gateway.
+"""The machine that the demo builds for itself: Kafka, Redis, keys, terminals, cameras, agents and the gateway.
 
 Everything lies in one folder. Settings reach the processes through their environment, as in a deployment.
 """
@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtests.demo.options import Options
 from loadtests.demo.processes import Processes, Watched
 from pipeline import settings as tree
-from pipeline.keys.credentials import TerminalCredentials, provision
+from pipeline.keys.credentials import CameraCredentials, TerminalCredentials, provision, provision_camera
+from pipeline.keys.devices import Camera, DeviceRegistry
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import Terminal, TerminalRegistry
 from pipeline.local import Addresses, Supervised
@@ -23,6 +25,9 @@ from pipeline.ports import Clock
 AGENTS = ("embedding", "fraud", "settlement")
 SHOPS = ("noodle-house", "tea-and-bread", "metro-line-2", "night-market")
 CURRENCY = "CNY"
+COUNTER = ((0.05, 0.1), (0.95, 0.1), (0.95, 1.0), (0.05, 1.0))
+"""Where in a camera's picture a payer stands: before the counter, which the cameras look over. Whoever passes at the
+picture's sides or far above is no payer. `credentials` and `cameras` of a `World` are by terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +38,36 @@ class World:
     settings: tree.Settings
     gateway: str
     credentials: Mapping[str, TerminalCredentials]
+    cameras: Mapping[str, CameraCredentials]
     environment: Mapping[str, str]
     ports: Mapping[str, int]
 
 
-def build(folder: Path, addresses: Addresses, models: Path, terminals: int) -> World:
-    """Makes keys and terminals in `folder` and decides on ports. Raises `SettingsError`, `OutsideError`."""
+def build(folder: Path, addresses: Addresses, options: Options) -> World:
+    """Makes keys, terminals and their cameras in `folder` and decides on ports. Raises `SettingsError`,
+    `OutsideError`."""
     names = (*AGENTS, "gateway-health", "gateway")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     keyring = Keyring.create(folder / "keys")
-    registry = TerminalRegistry(folder / "keys")
-    credentials = {}
-    for number in range(1, terminals + 1):
+    registry, devices = TerminalRegistry(folder / "keys"), DeviceRegistry(folder / "keys")
+    credentials, cameras = {}, {}
+    for number in range(1, options.terminals + 1):
         shop = SHOPS[(number - 1) % len(SHOPS)]
         terminal = Terminal(f"{shop}.{number:02d}", shop, f"{shop}-main", CURRENCY)
         registry.add(terminal)
-        credentials[terminal.terminal_id] = provision(keyring, terminal.terminal_id, keyring.frame_epochs())
+        camera = devices.add(Camera(f"{terminal.terminal_id}-camera", terminal.terminal_id, "rgb", COUNTER))
+        credentials[terminal.terminal_id] = provision(keyring, terminal.terminal_id)
+        cameras[terminal.terminal_id] = provision_camera(keyring, camera, keyring.frame_epochs())
     settings = tree.Settings(
         kafka=tree.Kafka(bootstrap=addresses.kafka),
         redis=tree.Redis(url=addresses.redis),
         keys=tree.Keys(directory=folder / "keys", frame_epoch=keyring.frame_epochs()[-1]),
         ledger=tree.Ledger(url=f"sqlite:///{folder / 'ledger.db'}"),
-        vision=tree.Vision(models=models.absolute()),
+        vision=_vision(options),
         risk=tree.Risk(
-            unproven_liveness="accept",
-            unknown_eyes="accept",
+            # Flat portraits are no proof of a living face, and no eye model has judged photographs set in motion.
+            unproven_liveness="step_up" if options.drawn else "accept",
+            unknown_eyes="step_up" if options.drawn else "accept",
             velocity_count=VELOCITY_COUNT,
             velocity_decline_count=40,
         ),
@@ -69,9 +79,19 @@ def build(folder: Path, addresses: Addresses, models: Path, terminals: int) -> W
         settings=settings,
         gateway=f"http://{HOST}:{ports['gateway']}",
         credentials=credentials,
+        cameras=cameras,
         environment={**_clean_environment(), **environment(settings)},
         ports=ports,
     )
+
+
+def _vision(options: Options) -> tree.Vision:
+    """Drawn people come with models that are proven for them; flat portraits can prove nothing about liveness."""
+    models = options.models.absolute()
+    if options.drawn:
+        return tree.Vision(models=models, drawn_models="allowed", pad="required")
+    # Every portrait is still in reality: a photograph set in motion repeats its own grain.
+    return tree.Vision(models=models, pad="report_only", repeated_frames="report_only")
 
 
 VELOCITY_COUNT = 10

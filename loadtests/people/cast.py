@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtests.people.appearance import Appearance, Drawn
 from loadtests.people.portraits import Person
 from pipeline.errors import UsageError
 
@@ -23,7 +24,7 @@ class Payer:
     payer_id: str
     label: str
     enrolled_with: Path
-    seen_with: Path
+    seen_with: Appearance
     pin: str
 
     @property
@@ -37,7 +38,7 @@ class Stranger:
     """Somebody who was never enrolled."""
 
     label: str
-    seen_with: Path
+    seen_with: Appearance
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,15 @@ def cast(people: Sequence[Person], ids: Sequence[str], *, strangers: int, seed: 
             payer_id=payer_id,
             label=person.label,
             enrolled_with=person.photographs[0],
-            seen_with=person.photographs[-1],
+            seen_with=_seen(person),
             pin=f"{draw.randrange(10_000):04d}",
         )
         for payer_id, person in zip(ids, pool[:enrolled], strict=False)
     )
-    others = tuple(Stranger(p.label, p.photographs[-1]) for p in pool[enrolled : enrolled + strangers])
+    others = tuple(Stranger(p.label, _seen(p)) for p in pool[enrolled : enrolled + strangers])
     return Cast(payers, others)
+
+
+def _seen(person: Person) -> Appearance:
+    """How a camera sees somebody."""
+    return person.photographs[-1] if person.drawn_seed is None else Drawn(person.drawn_seed)

@@ -27,11 +27,13 @@ class Person:
 
     label: str
     photographs: tuple[Path, ...]
+    drawn_seed: int | None = None
+    """What a drawn person is drawn from; None for a person of photographs only."""
 
     @property
     def has_two(self) -> bool:
-        """Whether enrolment and payment can use different photographs."""
-        return len(self.photographs) > 1
+        """Whether enrolment and payment can use different pictures."""
+        return len(self.photographs) > 1 or self.drawn_seed is not None
 
 
 def load_people(folder: Path) -> list[Person]:

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from types import MappingProxyType
 
 from loadtests.motion import Scene
+from loadtests.people.appearance import Act, Appearance, Drawn
 from loadtests.people.cast import Payer, Stranger
 from pipeline.errors import UsageError
 
@@ -33,11 +33,15 @@ class Kind(StrEnum):
     CHANGES_MIND = "changes their mind"
     WALKS_AWAY = "walks away, intent left open"
     WAITS_IN_VAIN = "stranger who waits until the end"
+    ASLEEP = "sleeping person, used by somebody else"
+    PRINT = "print of a payer held up"
+    SCREEN = "payer's picture on a screen"
+    CUTOUT_MASK = "payer's picture worn as a mask"
 
 
 SHARES: Mapping[Kind, float] = MappingProxyType(
     {
-        Kind.PLAIN: 0.60,
+        Kind.PLAIN: 0.50,
         Kind.FAR_FIRST: 0.08,
         Kind.TWO_PEOPLE: 0.05,
         Kind.STRANGER: 0.06,
@@ -49,8 +53,22 @@ SHARES: Mapping[Kind, float] = MappingProxyType(
         Kind.CHANGES_MIND: 0.03,
         Kind.WALKS_AWAY: 0.02,
         Kind.WAITS_IN_VAIN: 0.01,
+        Kind.ASLEEP: 0.04,
+        Kind.PRINT: 0.02,
+        Kind.SCREEN: 0.02,
+        Kind.CUTOUT_MASK: 0.02,
     }
 )
+
+THEFTS: Mapping[Kind, Act] = MappingProxyType(
+    {
+        Kind.ASLEEP: Act.ASLEEP,
+        Kind.PRINT: Act.PRINT,
+        Kind.SCREEN: Act.SCREEN,
+        Kind.CUTOUT_MASK: Act.CUTOUT_MASK,
+    }
+)
+"""Visits in which somebody presents a payer's face without the payer wanting to pay: drawn people only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,7 @@ class Visit:
     who: Payer | Stranger
     amount_minor: int
     seed: int
-    companion: Path | None = None
+    companion: Appearance | None = None
     pin_ms: int = 600
     react_ms: int = 250
     pause_ms: int = 200
@@ -114,8 +132,9 @@ class Crowd:
         kind = self._draw.choices(list(SHARES), list(SHARES.values()))[0]
         if kind in {Kind.STRANGER, Kind.WAITS_IN_VAIN} and not self._strangers:
             kind = Kind.PLAIN
-        unknown = kind in {Kind.STRANGER, Kind.WAITS_IN_VAIN}
-        who: Payer | Stranger = self._strangers.popleft() if unknown else self._payers.popleft()
+        if kind in THEFTS and not isinstance(self._payers[0].seen_with, Drawn):
+            kind = Kind.PLAIN
+        who = self._who(kind)
         # Whoever is large enough and alone in the picture is asked to pay; a companion with an account of their own
         # who steps in front of the payer would rightly be charged, and then the ground truth would be wrong.
         companion = self._strangers[0].seen_with if kind is Kind.TWO_PEOPLE and self._strangers else None
@@ -134,8 +153,18 @@ class Crowd:
         """The person is free to come again."""
         if isinstance(visit.who, Payer):
             self._payers.append(visit.who)
-        else:
+        elif visit.kind not in THEFTS:
             self._strangers.append(visit.who)
+
+    def _who(self, kind: Kind) -> Payer | Stranger:
+        """Who steps up. A thief is nobody that the system knows, whatever face they show."""
+        if kind in {Kind.STRANGER, Kind.WAITS_IN_VAIN}:
+            return self._strangers.popleft()
+        if kind not in THEFTS:
+            return self._payers.popleft()
+        victim = self._payers[0]
+        assert isinstance(victim.seen_with, Drawn)  # noqa: S101 - `next` has asked
+        return Stranger(f"{victim.label}, {kind.value}", Drawn(victim.seen_with.seed, THEFTS[kind]))
 
     def _amount(self, kind: Kind) -> int:
         ranges: Mapping[Kind, Callable[[], tuple[int, int]]] = {

@@ -74,7 +74,7 @@ _STAGES_TEXT = (
 )
 _PICTURES_TEXT = (
     "Frames as the cameras sent them, with the faces that the detector finds in them: solid where a face is large "
-    "enough to be judged, dashed where it is not. The small picture is the photograph of the enrolment."
+    "enough to be judged, dashed where it is not. The small picture is that of the enrolment."
 )
 _HINTS_TEXT = "What people were asked to do, and why verdicts and outcomes were what they were."
 _AUDIT_TEXT = "The topics and the ledger, read again from the beginning after everything had stopped."
@@ -123,6 +123,7 @@ def _figures(story: Story) -> Markup:
         ("refunds", str(figures.refunded)),
         ("charged wrongly", str(figures.wrong_payer)),
         ("strangers charged", f"{figures.strangers_charged} of {figures.strangers}"),
+        *([("thefts charged", f"{figures.thefts_charged} of {figures.thefts}")] if story.options.drawn else []),
         ("duplicates", str(figures.duplicates)),
         ("lost", str(figures.lost)),
         ("p50 face to settlement", _ms(figures.p50_ms)),

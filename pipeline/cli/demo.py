@@ -15,17 +15,15 @@ from pipeline.errors import FacepayError
 if TYPE_CHECKING:
     from loadtests.demo.story import Story
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-
 
 def demo(
     seconds: Annotated[int, typer.Option(min=3, max=3_600, help="How long people come to the terminals.")] = 60,
     terminals: Annotated[int, typer.Option(min=1, max=64, help="How many terminals there are.")] = 8,
     models: Annotated[
-        Path | None, typer.Option(help="Folder of ONNX models; default: ../shared/models beside the checkout.")
+        Path | None, typer.Option(help="Folder of ONNX models; default: those that ship with the drawn people.")
     ] = None,
     people: Annotated[
-        Path | None, typer.Option(help="Folder of portraits; default: ../shared/faces/congress beside the checkout.")
+        Path | None, typer.Option(help="Folder of portraits; default: people who are drawn and do not exist.")
     ] = None,
     chaos: Annotated[bool, typer.Option("--chaos/--no-chaos", help="Kill an agent while people pay.")] = True,
     keep: Annotated[
@@ -37,14 +35,14 @@ def demo(
     seed: Annotated[int, typer.Option(help="Who comes when, and which agent is killed.")] = 1,
     json: JsonFlag = False,
 ) -> None:
-    """Real Kafka, real Redis, real faces: people pay at terminals while an agent is killed; then every invariant is
+    """Real Kafka, real Redis, people who do not exist: they pay while an agent is killed; then every invariant is
     checked. Exit 1 when one is broken, somebody else was charged, or anything was lost or doubled."""
     from loadtests.demo.options import Options, resolve
     from loadtests.demo.story import folder_of, remove, tell
     from loadtests.report.page import write
     from pipeline.cli.demo_backstage import CommandLineBackstage, now_us
 
-    found_models, found_people = resolve(CHECKOUT, models, people)
+    found_models, found_people = resolve(models, people)
     options = Options(
         models=found_models,
         people=found_people,
@@ -58,7 +56,7 @@ def demo(
     # A supervisor's SIGTERM ends the demo as Ctrl-C does: children first, then the folder.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = folder_of(options)
-    backstage = CommandLineBackstage(found_models, folder)
+    backstage = CommandLineBackstage(found_models, folder, drawn=options.drawn)
     try:
         story = tell(options, backstage, folder, console.err, now_us)
         path = write(story, backstage)
@@ -93,6 +91,8 @@ def as_json(story: Story, report: Path) -> dict[str, Any]:
         "lost": figures.lost,
         "strangers": figures.strangers,
         "strangers_charged": figures.strangers_charged,
+        "thefts": figures.thefts,
+        "thefts_charged": figures.thefts_charged,
         "p50_ms": figures.p50_ms,
         "p99_ms": figures.p99_ms,
         "p99_undisturbed_ms": figures.p99_undisturbed_ms,
@@ -103,6 +103,7 @@ def as_json(story: Story, report: Path) -> dict[str, Any]:
         "startup_s": round(story.startup_s, 2),
         "first_settlement_s": None if story.first_settlement_s is None else round(story.first_settlement_s, 2),
         "terminals": story.options.terminals,
+        "drawn": story.options.drawn,
         "killed": [f"{each.name}: {each.why}" for each in story.outages],
         "report": str(report),
     }
@@ -118,6 +119,9 @@ def _show(story: Story, result: dict[str, Any]) -> None:
     _line("payments", f"{figures.intents} intents over {result['terminals']} terminals: {outcomes}")
     _line("besides", f"{figures.stepped_up} stepped up to a PIN, {figures.refunded} refunds, {story.frames} frames")
     _line("right person", f"{figures.wrong_payer} charged wrongly; {strangers}", good=not figures.wrong_payer)
+    if story.options.drawn:
+        what = "pictures held up or worn, and sleeping people used"
+        _line("thefts", f"{figures.thefts} {what}, {figures.thefts_charged} charged", good=not figures.thefts_charged)
     lost = figures.duplicates or figures.lost
     _line("exactly once", f"{figures.duplicates} duplicates, {figures.lost} lost", good=not lost)
     _line("face to settlement", f"p50 {_ms(figures.p50_ms)}, p99 {_ms(figures.p99_ms)}{calm}")

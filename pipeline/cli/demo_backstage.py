@@ -70,9 +70,10 @@ class _Looked:
 class CommandLineBackstage:
     """`loadtests.demo.backstage.Backstage` on this installation."""
 
-    def __init__(self, models: Path, folder: Path) -> None:
-        """`folder` takes logs and pictures for a while."""
+    def __init__(self, models: Path, folder: Path, *, drawn: bool) -> None:
+        """`folder` takes logs and pictures for a while; `drawn`: the models may be those of drawn people."""
         self._models = models
+        self._drawn = drawn
         self._folder = folder
         self._looking: Supervised | None = None
         self._candidates: Sequence[Candidate] = ()
@@ -150,7 +151,8 @@ class CommandLineBackstage:
         log = self._folder / f"embed-{name}.log"
         argv = [sys.executable, "-m", "pipeline.cli", "embed", *map(str, pictures), "--json"]
         env = {**os.environ, "FACEPAY_VISION__MODELS": str(self._models.absolute())}
-        process = Supervised(f"embed ({name})", [*argv, "--models", str(self._models.absolute())], env, log)
+        drawn = ["--drawn"] if self._drawn else []
+        process = Supervised(f"embed ({name})", [*argv, "--models", str(self._models.absolute()), *drawn], env, log)
         process.start()
         return process
 

@@ -56,29 +56,37 @@ def watched(tmp_path: Path, program: str) -> Watched:
     return Watched(process, f"http://127.0.0.1:{port}/readyz")
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A checkout with models and portraits beside it."""
-    (tmp_path / "shared" / "models").mkdir(parents=True)
-    (tmp_path / "shared" / "faces" / "congress").mkdir(parents=True)
-    return tmp_path / "checkout"
+def test_by_default_the_people_do_not_exist() -> None:
+    """The models that ship, and nobody's portrait."""
+    models, people = resolve(None, None)
+    assert people is None
+    assert list(models.glob("*.onnx"))
 
 
-def test_what_lies_beside_the_checkout_is_used(checkout: Path, tmp_path: Path) -> None:
-    """And what is passed goes first."""
-    shared = tmp_path / "shared"
-    assert resolve(checkout, None, None) == (shared / "models", shared / "faces" / "congress")
-    assert resolve(checkout, tmp_path, None) == (tmp_path, shared / "faces" / "congress")
-
-
-def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path) -> None:
-    """The options to pass are named, and only those."""
-    with pytest.raises(UsageError, match=r"pass --models and --people:"):
-        resolve(tmp_path / "alone", None, None)
-    with pytest.raises(UsageError, match=r"pass --people:"):
-        resolve(tmp_path / "alone", tmp_path, None)
+def test_models_and_portraits_come_together(tmp_path: Path) -> None:
+    """One without the other is refused, and the sentence names what is missing."""
+    assert resolve(tmp_path, tmp_path) == (tmp_path, tmp_path)
+    with pytest.raises(UsageError, match=r"--models came without --people"):
+        resolve(tmp_path, None)
+    with pytest.raises(UsageError, match=r"--people came without --models"):
+        resolve(None, tmp_path)
     with pytest.raises(UsageError, match="is no folder"):
-        resolve(tmp_path / "alone", tmp_path / "absent", tmp_path)
+        resolve(tmp_path / "absent", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "pad", "unproven"), [(True, "required", "step_up"), (False, "report_only", "accept")]
+)
+def test_only_drawn_people_prove_that_they_live(*, drawn: bool, pad: str, unproven: str, tmp_path: Path) -> None:
+    """Portraits are flat: there liveness is counted and does not decide."""
+    options = Options(models=tmp_path, people=None if drawn else tmp_path, report=tmp_path / "r.html")
+    settings = build(tmp_path, Addresses("127.0.0.1:1", "redis://127.0.0.1:2/0"), options).settings
+    assert (settings.vision.pad, settings.risk.unproven_liveness, settings.risk.unknown_eyes) == (
+        pad,
+        unproven,
+        unproven,
+    )
+    assert settings.vision.drawn_models == ("allowed" if drawn else "refused")
 
 
 def test_a_kept_folder_is_new_and_another_is_removed(tmp_path: Path) -> None:
@@ -110,7 +118,8 @@ def test_agents_are_killed_in_turn(seconds: int, strikes: int) -> None:
 def test_settings_reach_the_processes_by_their_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the demo sets comes back out of the environment as the same settings, and nothing of the person's own."""
     monkeypatch.setenv("FACEPAY_RISK__STEP_UP_MINOR", "1")
-    world = build(tmp_path, Addresses("127.0.0.1:1", "redis://127.0.0.1:2/0"), tmp_path, 3)
+    options = Options(models=tmp_path, people=tmp_path, report=tmp_path / "r.html", terminals=3)
+    world = build(tmp_path, Addresses("127.0.0.1:1", "redis://127.0.0.1:2/0"), options)
     assert "FACEPAY_RISK__STEP_UP_MINOR" not in world.environment
     for name, value in environment(world.settings).items():
         assert world.environment[name] == value
