@@ -21,6 +21,8 @@ from fastapi import FastAPI
 
 from pipeline.gateway.app import create_app
 from pipeline.gateway.service import GatewayDeps
+from pipeline.keys.credentials import provision_camera
+from pipeline.keys.devices import Camera, DeviceRegistry
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.pins import make_verifier, pin_pepper, seal_verifier
 from pipeline.keys.terminals import Terminal, TerminalRegistry, terminal_token
@@ -63,6 +65,12 @@ class Till:
 
     http: httpx.Client
     terminal_id: str
+    camera: Mapping[str, str]
+    """The headers by which its camera is known."""
+
+    def lease(self, **query: int) -> httpx.Response:
+        """What its camera is lent."""
+        return self.http.get("/v1/lease", params=query, headers=self.camera)
 
     def open(self, key: str = "key-1", **changes: Any) -> httpx.Response:
         """Asks for a payment."""
@@ -129,7 +137,7 @@ class World:
     @contextmanager
     def gateway(self, *, ready: bool = True) -> Iterator[Served]:
         """A gateway in service; with `ready` its book is caught up."""
-        served = Served(create_app(GatewayDeps(self.settings, self.keyring, self.registry, now_us)))
+        served = Served(create_app(GatewayDeps(self.settings, self.keyring, self.registry, self.devices, now_us)))
         served.start()
         try:
             if ready:
@@ -138,11 +146,26 @@ class World:
         finally:
             served.stop()
 
+    @property
+    def devices(self) -> DeviceRegistry:
+        """The cameras."""
+        return DeviceRegistry(self.keyring.folder)
+
     def terminal(self) -> str:
-        """A new terminal's id."""
+        """A new terminal's id; it has a camera."""
         terminal_id = unique("till")
         self.registry.add(Terminal(terminal_id, "noodle-house", "noodle-house-main", "CNY"))
+        self.camera(f"{terminal_id}-camera", terminal_id)
         return terminal_id
+
+    def camera(self, camera_id: str, terminal_id: str) -> dict[str, str]:
+        """Registers a camera for that terminal, and what it says of itself."""
+        held = provision_camera(self.keyring, self.devices.add(Camera(camera_id, terminal_id)), [1])
+        return {
+            "X-Camera-Id": camera_id,
+            "X-Terminal-Id": terminal_id,
+            "Authorization": f"Bearer {held.token}",
+        }
 
     @contextmanager
     def till(self, served: Addressed, terminal_id: str) -> Iterator[Till]:
@@ -150,7 +173,7 @@ class World:
         token = terminal_token(self.keyring, terminal_id)
         headers = {"X-Terminal-Id": terminal_id, "Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=served.url, headers=headers, timeout=60) as http:
-            yield Till(http, terminal_id)
+            yield Till(http, terminal_id, self.camera(f"{terminal_id}-camera", terminal_id))
 
     def say(self, topic: str, event: Event, key: str) -> None:
         """Puts an event onto a topic, confirmed."""

@@ -23,8 +23,8 @@ def test_a_terminal_in_30_lines(world: World, served: Served, root: Path) -> Non
         subprocess.Popen(call, cwd=root, env=env, stdout=subprocess.PIPE, text=True) as program,
     ):
         assert program.stdout is not None
-        wait_until(lambda: till.http.get("/v1/lease").status_code == 200, 30, "the intent is open")
-        terms = PaymentTerms(**till.http.get("/v1/lease").json()["terms"])
+        wait_until(lambda: till.lease().status_code == 200, 30, "the intent is open")
+        terms = PaymentTerms(**till.lease().json()["terms"])
         world.hint(terms, "come_closer")
         assert program.stdout.readline() == "please: come_closer\n"
         world.settle(terms)

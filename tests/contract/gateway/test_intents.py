@@ -163,7 +163,7 @@ def test_a_stranger_learns_nothing(till: Till, world: World, served: Served) -> 
             other.http.post(f"{path}/refunds", headers={"Idempotency-Key": "k"}, json={"amount_minor": 1}),
         ]
         assert [error_of(answer) for answer in asked] == [(404, "no_such_intent")] * len(asked)
-        assert other.http.get("/v1/lease").status_code == 204
+        assert other.lease().status_code == 204
         assert other.http.get("/v1/terminals/self").json()["terminal_id"] == other.terminal_id
 
 
@@ -196,7 +196,7 @@ def test_a_cancel_is_one_command_and_the_outcome_decides(till: Till, world: Worl
     assert [answer.status_code for answer in answers] == [202, 202]
     (cancel,) = [command for command in world.commands(terms.intent_id) if isinstance(command, Cancel)]
     assert cancel.reason == "customer_left"
-    assert till.http.get("/v1/lease").status_code == 204
+    assert till.lease().status_code == 204
     world.settle(terms, "cancelled")
     till.until(terms.intent_id, "cancelled")
     other = till.opened("other")
@@ -233,18 +233,18 @@ def test_a_refund_is_one_command_per_key(till: Till, world: World) -> None:
 
 def test_a_lease_holds_while_frames_can_decide(till: Till, world: World) -> None:
     """Cameras get the open intent, also when they waited for it, for a short time; none after its verdict."""
-    assert till.http.get("/v1/lease").status_code == 204
+    assert till.lease().status_code == 204
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(till.http.get, "/v1/lease", params={"wait_ms": 30_000})
+        waiting = threads.submit(till.lease, wait_ms=30_000)
         terms = till.opened()
         lease = waiting.result(20).json()
     assert lease["terms"]["intent_id"] == terms.intent_id
     assert lease["camera_until_us"] <= now_us() + 1_000_000
     newer = till.opened("newer")
-    assert till.http.get("/v1/lease").json()["terms"]["intent_id"] == newer.intent_id
+    assert till.lease().json()["terms"]["intent_id"] == newer.intent_id
     world.judge(newer)
     till.until(newer.intent_id, "authorising")
-    assert till.http.get("/v1/lease").status_code == 204
+    assert till.lease().status_code == 204
 
 
 def test_settlement_is_told_the_newest_hint(till: Till, world: World) -> None:
@@ -261,7 +261,7 @@ def test_settlement_is_told_the_newest_hint(till: Till, world: World) -> None:
     wait_until(lambda: noted() == ["come_closer", "not_recognised"], 20, "the other hint is noted")
     hint = till.look(terms.intent_id)["hint"]
     assert (hint["code"], hint["final"]) == ("not_recognised", True)
-    assert till.http.get("/v1/lease").status_code == 204
+    assert till.lease().status_code == 204
 
 
 def test_a_confirmation_is_bound_to_what_was_agreed(till: Till, world: World) -> None:

@@ -33,13 +33,14 @@ from pathlib import Path
 from pipeline.gateway import intents
 from pipeline.gateway.app import run
 from pipeline.gateway.service import GatewayDeps
+from pipeline.keys.devices import DeviceRegistry
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import TerminalRegistry
 from pipeline.settings import Settings
 settings = Settings()
 keyring = Keyring.open(settings.keys.directory)
-sys.exit(run(GatewayDeps(settings, keyring, TerminalRegistry(keyring.folder), lambda: time.time_ns() // 1000,
-                         lambda host, port: print(f"at {host}:{port}", flush=True))))
+sys.exit(run(GatewayDeps(settings, keyring, TerminalRegistry(keyring.folder), DeviceRegistry(keyring.folder),
+                         lambda: time.time_ns() // 1000, lambda host, port: print(f"at {host}:{port}", flush=True))))
 """
 DIES_BEFORE_ANSWERING = """
 import os, signal
@@ -155,7 +156,7 @@ def test_kafka_down_at_start(tmp_path: Path, redis_url: str, own_stack: LocalSta
         assert httpx.get(f"{served.url}/readyz").status_code == 503
         assert error_of(till.open()) == (503, "not_ready")
         assert error_of(till.http.get("/v1/intents/unknown")) == (503, "not_ready")
-        assert error_of(till.http.get("/v1/lease")) == (503, "not_ready")
+        assert error_of(till.lease()) == (503, "not_ready")
         own_stack.kafka.start()
         wait_until(lambda: httpx.get(f"{served.url}/readyz").status_code == 200, 60, "it is ready")
         assert till.opened().amount_minor == 2_350
@@ -205,4 +206,6 @@ def test_an_address_in_use_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         world.limits = {"port": holder.getsockname()[1]}
         with pytest.raises(OutsideError, match=r"serving the gateway at 127.0.0.1:\d+: .*in use"):
-            run(GatewayDeps(world.settings, world.keyring, world.registry, lambda: 1_764_000_000_000_000))
+            run(
+                GatewayDeps(world.settings, world.keyring, world.registry, world.devices, lambda: 1_764_000_000_000_000)
+            )

@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from tests.contract.gateway.conftest import Till, World, make_world
+from tests.contract.gateway.conftest import Till, World, error_of, make_world
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,9 @@ def test_streams_are_bounded_and_given_back(till: Till, world: World) -> None:
         with till.http.stream("GET", path) as one, till.http.stream("GET", path) as two:
             signs = events_of(one), events_of(two)
             assert [next(sign)[0] for sign in signs] == [":", ":"]
-            assert till.http.get("/v1/lease", params={"wait_ms": 1}).status_code == 429
-        while till.http.get("/v1/lease", params={"wait_ms": 1}).status_code == 429:
+            waiting = {"wait_ms": 1, "after_version": 1}
+            assert error_of(till.http.get(f"/v1/intents/{terms.intent_id}", params=waiting)) == (429, "too_many_waits")
+            assert till.lease(wait_ms=1).status_code == 200, "its camera's waits are counted apart"
+        while till.http.get(f"/v1/intents/{terms.intent_id}", params=waiting).status_code == 429:
             pass
     assert world.terminal()

@@ -39,12 +39,13 @@ class LeaseServer:
     """`GET /v1/lease` as the gateway answers it."""
 
     def __init__(self) -> None:
-        self.token = "token"
+        self.token = "f00d" * 16
         self.terms: PaymentTerms | None = None
         self.until_us = 0
         self.status: int | None = None
         self.body: bytes | None = None
         self.waits: list[int] = []
+        self.asked_as: tuple[str, str] | None = None
         self.url = ""
 
     def open(self, seconds: float, *, camera_seconds: float | None = None, **changes: object) -> PaymentTerms:
@@ -59,10 +60,13 @@ class LeaseServer:
         app = FastAPI()
 
         @app.get("/v1/lease")
-        async def lease(wait_ms: int, x_terminal_id: str = Header(), authorization: str = Header()) -> Response:
+        async def lease(
+            wait_ms: int, x_camera_id: str = Header(), x_terminal_id: str = Header(), authorization: str = Header()
+        ) -> Response:
             self.waits.append(wait_ms)
-            if (x_terminal_id, authorization) != ("t-1", f"Bearer {self.token}"):
+            if authorization != f"Bearer {self.token}":
                 return Response(status_code=401)
+            self.asked_as = (x_camera_id, x_terminal_id)
             if self.status is not None:
                 return Response(self.body, status_code=self.status)
             end = time.monotonic() + wait_ms / 1000

@@ -18,7 +18,9 @@ from pipeline.camera.outbox import FrameOutbox
 from pipeline.camera.pace import Pace
 from pipeline.errors import KafkaUnavailable, UsageError
 from pipeline.keys import frames as frames_module
-from pipeline.keys.credentials import TerminalCredentials, provision
+from pipeline.keys.credentials import CameraCredentials, provision_camera
+from pipeline.keys.devices import Camera as Device
+from pipeline.keys.devices import DeviceRegistry
 from pipeline.keys.frames import FrameSealer, KeyringFrameOpener
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import Terminal, TerminalRegistry
@@ -45,7 +47,7 @@ class Numbers:
 
 
 class Till:
-    """A terminal with its keys, a topic of its own for frames, and a camera that runs in a thread."""
+    """A lane with its keys, a topic of its own for frames, and a camera that runs in a thread."""
 
     def __init__(self, bootstrap: str, folder: Path, gateway: LeaseServer, topic: str) -> None:
         self.kafka = Kafka(bootstrap=bootstrap)
@@ -53,7 +55,8 @@ class Till:
         self.keyring = Keyring.create(folder)
         self.registry = TerminalRegistry(folder)
         self.registry.add(Terminal("t-1", "shop", "payee-1", "CNY"))
-        self.credentials = provision(self.keyring, "t-1", [1])
+        self.devices = DeviceRegistry(folder)
+        self.credentials = provision_camera(self.keyring, self.devices.add(Device("cam-1", "t-1")), [1])
         gateway.token = self.credentials.token
         self.gateway = gateway
         self.source = Numbers()
@@ -61,11 +64,10 @@ class Till:
         self.report: CameraReport | None = None
         self.error: Exception | None = None
 
-    def camera(self, credentials: TerminalCredentials | None = None) -> Camera:
+    def camera(self, credentials: CameraCredentials | None = None) -> Camera:
         held = credentials or self.credentials
         self.leases.append(GatewayLease(self.gateway.url, held))
         return Camera(
-            name="cam-1",
             sealer=FrameSealer(held),
             lease=self.leases[-1],
             producer=make_producer(self.kafka),
@@ -86,7 +88,9 @@ class Till:
 
     def published(self) -> Sequence[OpenedFrame]:
         """Every frame on the topic, opened, in order."""
-        opener = KeyringFrameOpener(self.keyring, self.registry, max_age_ms=600_000, max_skew_ms=0)
+        opener = KeyringFrameOpener(
+            self.keyring, self.registry, cameras=self.devices.get, max_age_ms=600_000, max_skew_ms=0
+        )
         return [opener.open(m, now_us()) for m in read_topic(self.kafka, self.topic, read_committed=False)]
 
     def count(self) -> int:
@@ -120,7 +124,7 @@ def test_frames_only_while_an_intent_is_open(till: Till) -> None:
     running.join(10)
     frames = till.published()
     assert till.report == CameraReport(len(frames), 0, sum(len(f.jpeg) + 28 for f in frames))
-    assert all(frame.terms == terms for frame in frames)
+    assert all((frame.terms, frame.camera) == (terms, "cam-1") for frame in frames)
     assert all(terms.opened_at_us <= frame.captured_at_us <= terms.expires_at_us for frame in frames)
     sequence = [frame.sequence for frame in frames]
     assert sequence == list(range(sequence[0], sequence[0] + len(frames)))
@@ -183,7 +187,7 @@ def test_a_camera_stops_after_its_time(till: Till) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"token": "0" * 64}, "refuses the terminal"), ({"frame_keys": {2: b"k" * 32}}, "provision the terminal again")],
+    [({"token": "0" * 64}, "refuses the camera"), ({"frame_keys": {2: b"k" * 32}}, "provision the camera again")],
     ids=["token", "epoch"],
 )
 def test_wrong_credentials_end_the_camera(till: Till, wrong: dict[str, object], says: str) -> None:

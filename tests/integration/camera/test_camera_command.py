@@ -16,7 +16,8 @@ import httpx
 import numpy as np
 import pytest
 
-from pipeline.keys.credentials import provision
+from pipeline.keys.credentials import provision, provision_camera
+from pipeline.keys.devices import Camera, DeviceRegistry
 from pipeline.keys.frames import MAX_JPEG_BYTES, KeyringFrameOpener
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import Terminal, TerminalRegistry
@@ -66,9 +67,13 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture
 def camera(own_stack: LocalStack, root: Path, tmp_path: Path, gateway: LeaseServer) -> Command:
     keyring = Keyring.create(tmp_path / "keys")
-    TerminalRegistry(keyring.folder).add(Terminal("t-1", "shop", "payee-1", "CNY"))
-    credentials = provision(keyring, "t-1", [1])
-    credentials.write(tmp_path / "t-1.json")
+    for name in ("t-1", "t-2"):
+        TerminalRegistry(keyring.folder).add(Terminal(name, "shop", "payee-1", "CNY"))
+    credentials = provision_camera(keyring, DeviceRegistry(keyring.folder).add(Camera("t-1-camera", "t-1")), [1])
+    credentials.write(tmp_path / "camera.json")
+    DeviceRegistry(keyring.folder).add(Camera("side", "t-1", "ir"))
+    DeviceRegistry(keyring.folder).add(Camera("t-2-camera", "t-2"))
+    provision(keyring, "t-1").write(tmp_path / "t-1.json")
     gateway.token = credentials.token
     apply(Kafka(bootstrap=own_stack.addresses.kafka))
     env = {
@@ -84,13 +89,14 @@ def test_a_folder_is_filmed_for_an_intent(
     camera: Command, gateway: LeaseServer, pictures: Path, tmp_path: Path
 ) -> None:
     """Each image of the folder is one sealed frame of at most two million bytes on the topic `frames`; a second run,
-    with the terminal's own credentials and no end, stops cleanly on SIGINT."""
+    with the camera's own credentials and no end, stops cleanly on SIGINT."""
     terms = gateway.open(120)
     code, report, said = camera("--source", pictures, "--terminal", "t-1", "--gateway", gateway.url)
     assert code == 0, said
     kafka = Kafka(bootstrap=camera.env["FACEPAY_KAFKA__BOOTSTRAP"])
     keyring = Keyring.open(tmp_path / "keys")
-    opener = KeyringFrameOpener(keyring, TerminalRegistry(keyring.folder), max_age_ms=600_000, max_skew_ms=0)
+    registry, cameras = TerminalRegistry(keyring.folder), DeviceRegistry(keyring.folder).get
+    opener = KeyringFrameOpener(keyring, registry, cameras=cameras, max_age_ms=600_000, max_skew_ms=0)
     frames = [opener.open(m, now_us()) for m in read_topic(kafka, "frames", read_committed=False)]
     assert report == {"frames": 3, "dropped": 0, "bytes": sum(len(frame.jpeg) + 28 for frame in frames)}
     assert [frame.terms for frame in frames] == [terms] * 3
@@ -99,8 +105,8 @@ def test_a_folder_is_filmed_for_an_intent(
 
     (port,) = free_ports(1)
     endless = Command(camera.root, {**camera.env, "FACEPAY_METRICS__PORT": str(port)}).start(
-        "--source", pictures, "--terminal", "t-1", "--gateway", gateway.url, "--credentials", tmp_path / "t-1.json",
-        "--loop", "--rate", "20", "--name", "other",
+        "--source", pictures, "--terminal", "t-1", "--gateway", gateway.url, "--credentials", tmp_path / "camera.json",
+        "--loop", "--rate", "20",
     )  # fmt: skip
     wait_until(lambda: len(list(read_topic(kafka, "frames", read_committed=False))) > 6, 30, "more frames")
     assert httpx.get(f"http://127.0.0.1:{port}/livez").status_code == 200
@@ -113,14 +119,18 @@ def test_a_folder_is_filmed_for_an_intent(
 
 @pytest.mark.slow
 def test_what_a_camera_needs(camera: Command, gateway: LeaseServer, pictures: Path, tmp_path: Path) -> None:
-    """No source, another terminal's credentials, a refused token, no gateway, no Kafka: one sentence each, its exit
-    code, and a bounded time."""
+    """No source, another lane's or another camera's credentials, a terminal's, a camera that is not registered, a
+    refused token, no gateway, no Kafka: one sentence each, its exit code, and a bounded time."""
     wanted = ("--source", pictures, "--terminal", "t-1")
     gateway_at = ("--gateway", gateway.url)
     rows: list[tuple[tuple[str | Path, ...], dict[str, str], int, str]] = [
         (("--source", tmp_path / "none", "--terminal", "t-1", *gateway_at), {}, 2, "no such file or folder"),
-        (("--source", pictures, "--terminal", "t-2", "--credentials", tmp_path / "t-1.json"), {}, 2, "not of t-2"),
-        (("--source", pictures, "--terminal", "t-2", *gateway_at), {}, 2, "refuses the terminal t-2"),
+        (("--source", pictures, "--terminal", "t-2", "--credentials", tmp_path / "camera.json"), {}, 2, "not of t-2"),
+        ((*wanted, "--credentials", tmp_path / "camera.json", "--name", "side"), {}, 2, "not of side"),
+        ((*wanted, "--credentials", tmp_path / "t-1.json"), {}, 2, "provision the camera again"),
+        ((*wanted, "--name", "t-2-camera", *gateway_at), {}, 2, "it is registered for t-2"),
+        ((*wanted, "--name", "none", *gateway_at), {}, 2, "facepay cameras add none --terminal t-1"),
+        ((*wanted, "--name", "side", *gateway_at), {}, 2, "refuses the camera side"),
         ((*wanted, "--gateway", "http://127.0.0.1:1"), {}, 3, "facepay gateway"),
         ((*wanted, *gateway_at), {"FACEPAY_KAFKA__BOOTSTRAP": "127.0.0.1:1"}, 3, "127.0.0.1:1"),
         ((*wanted, *gateway_at), {"FACEPAY_KEYS__DIRECTORY": str(tmp_path / "none")}, 2, "no such folder"),

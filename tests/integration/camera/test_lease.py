@@ -11,10 +11,10 @@ import pytest
 
 from pipeline.camera.lease import GatewayLease, Lease, LeaseWatch
 from pipeline.errors import OutsideError, UsageError
-from pipeline.keys.credentials import TerminalCredentials
+from pipeline.keys.credentials import CameraCredentials
 from tests.integration.camera.conftest import TERMS, TRACE, LeaseServer, now_us
 
-CREDENTIALS = TerminalCredentials("t-1", "token", {})
+CREDENTIALS = CameraCredentials("cam-1", "t-1", "f00d" * 16, {})
 
 
 @pytest.fixture
@@ -24,8 +24,10 @@ def lease(gateway: LeaseServer) -> Iterator[GatewayLease]:
 
 
 def test_a_lease_is_read_whole(gateway: LeaseServer, lease: GatewayLease) -> None:
-    """Terms, trace and end arrive as the gateway sent them; without an open intent there is none."""
+    """Terms, trace and end arrive as the gateway sent them; without an open intent there is none. The camera says its
+    own name and the lane that it films."""
     assert lease.poll(0) is None
+    assert gateway.asked_as == ("cam-1", "t-1")
     terms = gateway.open(5, camera_seconds=3)
     assert lease.poll(0) == Lease(terms=terms, trace=TRACE, camera_until_us=gateway.until_us)
 
@@ -42,8 +44,8 @@ def test_a_long_poll_answers_as_soon_as_an_intent_opens(gateway: LeaseServer, le
 @pytest.mark.parametrize(
     ("status", "body", "error", "says"),
     [
-        (401, b"", UsageError, "refuses the terminal t-1"),
-        (403, b"", UsageError, "refuses the terminal t-1"),
+        (401, b"", UsageError, "refuses the camera cam-1"),
+        (403, b'{"error": {"code": "another_lane"}}', UsageError, "refuses the camera cam-1"),
         (500, b"", OutsideError, "answered 500"),
         (302, b"", OutsideError, "answered 302"),
         (200, b"{", OutsideError, "no lease"),
@@ -58,7 +60,7 @@ def test_other_answers_are_errors(
     gateway.status, gateway.body = status, body
     with pytest.raises(error, match=says) as raised:
         lease.poll(0)
-    assert "token" not in str(raised.value).replace("or its token", "")
+    assert gateway.token not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from pipeline.local.loopback import free_ports
 from tests.stack import wait_until
 
 TERMINAL = "corner-shop.1"
+CAMERA = "corner-shop.1-left"
 
 
 @dataclass
@@ -81,6 +82,9 @@ def test_a_payment_by_hand(shell: Shell, shared: Path, root: Path) -> None:
     shell.facepay("terminals", "add", TERMINAL, "--merchant", "corner", "--payee", "corner-main", "--currency", "EUR")
     shell.facepay("terminals", "provision", TERMINAL, "terminal.json")
     assert shell.facepay("terminals", "list")["terminals"][0]["terminal_id"] == TERMINAL
+    zone = "0.05,0.05 0.95,0.05 0.95,1 0.05,1"
+    shell.facepay("cameras", "add", CAMERA, "--terminal", TERMINAL, "--zone", zone)
+    assert shell.facepay("cameras", "provision", CAMERA, "camera.json")["terminal_id"] == TERMINAL
     assert len(shell.facepay("topics", "plan")["created"]) == len(shell.facepay("topics", "apply")["created"]) > 0
     assert shell.facepay("topics", "check")["drift"] == []
 
@@ -103,7 +107,7 @@ def test_a_payment_by_hand(shell: Shell, shared: Path, root: Path) -> None:
     (shell.folder / "film").mkdir()
     shutil.copy(face, shell.folder / "film" / "1.jpg")
     shell.start(
-        "camera", "camera", "--source", "film", "--terminal", TERMINAL, "--credentials", "terminal.json",
+        "camera", "camera", "--source", "film", "--terminal", TERMINAL, "--credentials", "camera.json",
         "--gateway", address, "--loop",
     )  # fmt: skip
     token = TerminalCredentials.read(shell.folder / "terminal.json").token

@@ -16,8 +16,10 @@ from pipeline.gateway.answers import ApiError
 from pipeline.gateway.edge import Doorkeeper
 from pipeline.gateway.ids import new_trace, uuid7
 from pipeline.gateway.waiting import Waiters
+from pipeline.keys.devices import DeviceRegistry
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import Terminal, TerminalRegistry, terminal_token
+from pipeline.ports import Clock
 from schemas.events import UUID_PATTERN, Trace
 from tests.unit.gateway.facts import NOW_US
 
@@ -102,6 +104,12 @@ def keyring(tmp_path: Path) -> Keyring:
     return ring
 
 
+def door_of(keyring: Keyring, clock: Clock = lambda: NOW_US, *, rate_per_s: int = 100) -> Doorkeeper:
+    """The door of a gateway, two waits wide."""
+    registry, devices = TerminalRegistry(keyring.folder), DeviceRegistry(keyring.folder)
+    return Doorkeeper(keyring, registry, devices, clock, rate_per_s=rate_per_s, waits=2)
+
+
 def ask(**headers: str) -> Request:
     """A request with these headers."""
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
@@ -110,7 +118,7 @@ def ask(**headers: str) -> Request:
 
 def test_who_is_let_in(keyring: Keyring) -> None:
     """Only a registered terminal with its own token; every other answer is the same one."""
-    door = Doorkeeper(keyring, TerminalRegistry(keyring.folder), lambda: NOW_US, rate_per_s=100, waits=2)
+    door = door_of(keyring)
     good = terminal_token(keyring, "till-1")
     assert door.admit(ask(x_terminal_id="till-1", authorization=f"Bearer {good}")).payee_id == "noodle-house-main"
     unregistered = terminal_token(keyring, "till-2")
@@ -133,7 +141,7 @@ def test_who_is_let_in(keyring: Keyring) -> None:
 def test_requests_and_waits_are_bounded_per_terminal(keyring: Keyring) -> None:
     """Twice the rate at once, then the rate; waits up to their number, free again when they end."""
     now = [NOW_US]
-    door = Doorkeeper(keyring, TerminalRegistry(keyring.folder), lambda: now[0], rate_per_s=5, waits=2)
+    door = door_of(keyring, lambda: now[0], rate_per_s=5)
     request = ask(x_terminal_id="till-1", authorization=f"Bearer {terminal_token(keyring, 'till-1')}")
     for _ in range(10):
         terminal = door.admit(request)
@@ -151,5 +159,5 @@ def test_requests_and_waits_are_bounded_per_terminal(keyring: Keyring) -> None:
     ):
         pytest.fail("a third wait was let in")
     with door.waiting(terminal):
-        assert door._waiting == {"till-1": 1}
+        assert door._waiting == {("terminal", "till-1"): 1}
     assert door._waiting == {}
