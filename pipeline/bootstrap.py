@@ -46,10 +46,22 @@ def open_engine(settings: Settings, *, models: Path | None = None) -> OnnxEngine
     from pipeline.vision.sessions import Execution
 
     vision = settings.vision
-    execution = Execution(gpu=vision.gpu, threads=vision.threads, max_batch=vision.max_batch)
-    engine = OnnxEngine.open(models or vision.models, execution, pad=vision.pad, max_faces=MAX_FACES)
+    execution = Execution(
+        gpu=vision.gpu,
+        threads=vision.threads,
+        max_batch=vision.max_batch,
+        precision=vision.precision,
+        batch=vision.batch or "measured",
+    )
+    engine = OnnxEngine.open(
+        models or vision.models,
+        execution,
+        pad=vision.pad,
+        max_faces=MAX_FACES,
+        drawn=vision.drawn_models == "allowed",
+    )
     for name, providers in engine.providers.items():
-        log.info("model_loaded", model=name, providers=list(providers), gpu=vision.gpu)
+        log.info("model_loaded", model=name, providers=list(providers), gpu=vision.gpu, batch=engine.batches[name])
     return engine
 
 

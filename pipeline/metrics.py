@@ -57,6 +57,8 @@ LAG_RECORDS = Gauge("facepay_lag_records", "Records not yet processed", ["agent"
 READY = Gauge("facepay_ready_bool", "1 when ready", ["agent"])
 # Share of the time that the engine computes.
 ENGINE_BUSY = Counter("facepay_engine_busy_seconds_total", "Time the vision engine computed")
+# 1 for each model, with the device's provider that its session really got.
+ENGINE_PROVIDER = Gauge("facepay_engine_provider_info", "Where each model runs", ["model", "provider"])
 # Templates in the gallery that this process searches.
 GALLERY = Gauge("facepay_gallery_templates", "Templates searched")
 # Thresholds in force, by name (match, margin, ...).

@@ -86,16 +86,22 @@ class Vision(Section):
     )
     min_face_px: int = Field(48, ge=1, description="least width of an eligible face")
     min_eye_distance_px: float = Field(20, ge=0, description="least resolution of a frame that votes")
-    min_sharpness: float = Field(20, ge=0, description="least variance of the Laplacian of the aligned face")
+    min_sharpness: float = Field(10, ge=0, description="least variance of the Laplacian of the aligned face")
     min_brightness: float = Field(0.12, ge=0, le=1, description="least mean luma of the aligned face")
     max_brightness: float = Field(0.92, ge=0, le=1, description="greatest mean luma of the aligned face")
-    max_clipped: float = Field(0.35, ge=0, le=1, description="greatest share of pixels of the face without detail")
+    max_clipped: float = Field(0.5, ge=0, le=1, description="greatest share of pixels of the face without detail")
     max_yaw: float = Field(
         0.45, ge=0, description="nose off the eyes' middle, in eye distances; 0.5 is about 45 degrees"
     )
     max_pitch: float = Field(0.35, ge=0, description="nose off its place between eyes and mouth")
     max_roll_deg: float = Field(35, ge=0, description="slope of the line of the eyes")
-    max_batch: int = Field(16, ge=1)
+    precision: Literal["auto", "fp32", "fp16"] = Field(
+        "auto", description="of a GPU: auto is fp16; a CPU always computes in fp32"
+    )
+    max_batch: int = Field(16, ge=1, description="frames that the agent takes at once")
+    batch: int | None = Field(
+        None, ge=1, description="items in one run of a model; unset: measured on this machine at the start"
+    )
     max_pixels: int = Field(8_000_000, ge=1)
     max_frame_age_ms: int = Field(10_000, ge=1)
     max_clock_skew_ms: int = Field(2_000, ge=0)

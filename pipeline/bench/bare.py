@@ -17,7 +17,6 @@ import numpy as np
 
 from pipeline.vision.bindings import Array, Bound, Tensor
 from pipeline.vision.engine import OnnxEngine
-from pipeline.vision.liveness import PAIR, SINGLE
 from pipeline.vision.models import ModelStore, Role
 from pipeline.vision.sessions import Execution, Session, open_session
 
@@ -68,14 +67,15 @@ def open_taped(models: Path, *, liveness: bool, threads: int = 1, max_batch: int
     """The engine as an agent has it, its sessions taped; raises `ModelError`."""
     store = ModelStore.open(models)
     specs = [store.require("detector"), store.require("embedder")]
-    if liveness:
-        specs += [store.require("liveness", name) for name in (*PAIR, SINGLE)]
+    fusion = store.fusion() if liveness else None
+    if fusion is not None:
+        specs += [store.require("liveness", name) for name in fusion.weights]
     tape: list[ModelRun] = []
     execution = Execution(threads=threads, max_batch=max_batch)
     sessions = [Taped(open_session(store, spec, execution), tape) for spec in specs]
     tape.clear()
     detector, embedder, *others = sessions
-    return TapedEngine(OnnxEngine(detector, embedder, others, max_faces=max_faces), sessions, tape)
+    return TapedEngine(OnnxEngine(detector, embedder, others, fusion=fusion, max_faces=max_faces), sessions, tape)
 
 
 class BareModels:

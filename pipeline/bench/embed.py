@@ -20,7 +20,6 @@ from pipeline.bench.rounds import Run, Sample, interleave, spread, timed
 from pipeline.bench.rows import Goal, Row, speed_row
 from pipeline.bootstrap import MAX_FACES
 from pipeline.vision.decode import decode_jpeg
-from pipeline.vision.liveness import PAIR, SINGLE
 from pipeline.vision.models import ModelStore
 
 FRAMES = 32
@@ -44,7 +43,7 @@ def run(rounds: int, models: Path, people: Path, *, frames: int = FRAMES) -> tup
     store = ModelStore.open(models)
     seen = camera_frames(people, frames)
     kinds = {"embed": False}
-    if all(store.find("liveness", name) for name in (*PAIR, SINGLE)):
+    if store.fusion() is not None:
         kinds["embed.liveness"] = True
     rows, stages = [], []
     for case, liveness in kinds.items():

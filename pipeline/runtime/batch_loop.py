@@ -1,9 +1,13 @@
 """At-least-once in batches on confluent-kafka: the embedding agent's way to meet Kafka.
 
 Theory of operation. One thread consumes; one worker thread runs the handler, at most `DEPTH` batches ahead, so that the
-models never wait for the network. Batches are finished in order: results are sent, *every delivery is confirmed*, and
-only then are the batch's offsets stored for the next commit. So a record is acknowledged only after all that follows
-from it is on Kafka, whatever dies when; what was in flight is done again by the next owner.
+models never wait for the network. A `PreparingHandler` opens and decodes in a thread of its own, one batch ahead of the
+worker, so that the models never wait for pixels either. Batches are finished in order: results are sent, *every
+delivery is confirmed*, and only then are the batch's offsets stored for the next commit.
+
+Batching is work-conserving: with nothing in flight whatever is there goes at once. Behind a batch in the worker the
+next one may wait `wait_ms` for more records, which costs nobody anything. Where more comes than small batches can
+carry, what waits in the meantime makes the next ones larger.
 
 A record that cannot be processed goes to the dead letter, its neighbours go on. A partition that is taken away is
 drained first; one that was lost is forgotten (its records become duplicates, never losses). At assignment the records
@@ -22,12 +26,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.errors import KafkaUnavailable
-from pipeline.ports import BatchHandler, Clock, Emit, HandlerResult, InMessage
+from pipeline.ports import BatchHandler, Clock, Emit, HandlerResult, InMessage, PreparingHandler
 from pipeline.runtime.batches import Batches
 from pipeline.runtime.deadletters import DeadLetters
 from pipeline.runtime.health import Health
@@ -76,8 +81,8 @@ class BatchLoop:
         restore: bool = False,
         ready: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`wait_ms`: longest wait for a batch to fill once its first record is there. Nothing is consumed before
-        `ready`."""
+        """`wait_ms`: longest wait of a batch for more than its first record, while the worker is busy with another.
+        Nothing is consumed before `ready`."""
         self._handler = handler
         self._kafka = kafka
         self._agent = agent
@@ -91,6 +96,7 @@ class BatchLoop:
         self._stop = threading.Event()
         self._flights: collections.deque[_Flight] = collections.deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=handler.name)
+        self._preparer = ThreadPoolExecutor(1, thread_name_prefix=f"{handler.name}-prepare")
         self._producer: Producer
         self._consumer: Consumer
         self._batches = Batches(handler.name, handler.source, dead, clock)
@@ -154,8 +160,8 @@ class BatchLoop:
         self._health.beat()
         if len(self._flights) < DEPTH:
             # Work-conserving: with a batch in flight only look, with none wait for the first record.
-            first_s = 0.0 if self._flights else 0.05
-            taken = take(self._consumer, self._max_batch, first_s=first_s, fill_s=self._fill_s)
+            first_s, fill_s = (0.0, self._fill_s) if self._flights else (0.05, 0.0)
+            taken = take(self._consumer, self._max_batch, first_s=first_s, fill_s=fill_s)
             self._take(taken)
             if self._flights and not taken:
                 # Looking again at once would take a core from the models; the worker's result ends this early.
@@ -168,7 +174,20 @@ class BatchLoop:
         if not messages:
             return
         self._batches.taken(messages)
-        self._flights.append(_Flight(messages, self._worker.submit(self._handler.process, messages)))
+        self._flights.append(_Flight(messages, self._submit(messages)))
+
+    def _submit(self, messages: Sequence[InMessage]) -> Future[Sequence[HandlerResult]]:
+        """A batch to the worker, by way of the preparing thread where the handler has work for it."""
+        handler = self._handler
+        if not isinstance(handler, PreparingHandler):
+            return self._worker.submit(handler.process, messages)
+        prepared = self._preparer.submit(handler.prepare, messages)
+        return self._worker.submit(lambda: handler.process_prepared(messages, prepared.result()))
+
+    def _alone(self, work: Callable[[], None]) -> None:
+        """Runs `work` when everything submitted so far is done, with nobody else in the handler; returns after it."""
+        # The preparing thread is behind its last batch then, and waits while the worker does the work behind its own.
+        self._preparer.submit(lambda: self._worker.submit(work).result()).result()
 
     def _finish(self, *, everything: bool) -> None:
         """Batches in order: results sent, each delivery confirmed, then offsets stored."""
@@ -227,8 +246,7 @@ class BatchLoop:
             if self._restore and at.offset >= 0:
                 since_us = self._clock() - self._agent.restore_window_s * 1_000_000
                 records = recent_records(self._kafka, at.topic, at.partition, at.offset, since_us)
-                # In the worker, as all that touches the handler: it may be busy with a partition that stayed.
-                self._worker.submit(self._handler.restore, at.partition, records).result()
+                self._alone(partial(self._handler.restore, at.partition, records))
         self._lag.assigned(committed)
         self._health.set_ready("assignment", ok=True)
         log.info("assigned", agent=self._handler.name, partitions=[t.partition for t in partitions])
@@ -245,8 +263,7 @@ class BatchLoop:
 
     def _forget(self, partitions: list[TopicPartition], how: str) -> None:
         for at in partitions:
-            # In the worker, behind what is in flight there: never two threads in the handler at once.
-            self._worker.submit(self._handler.forget, at.partition).result()
+            self._alone(partial(self._handler.forget, at.partition))
         self._lag.taken(partitions)
         log.info("partitions_gone", agent=self._handler.name, how=how, partitions=[t.partition for t in partitions])
 

@@ -1,31 +1,36 @@
 """Pixels to faces: the one interface that agents and commands see, and its form on ONNX Runtime.
 
-A batch of images goes through the stages together: detect, align, embed and, where asked, liveness. Faces of all images
-share the runs of the later stages. A face's result does not depend on its batch. The engine keeps no state between
-calls and may be called from several threads.
+A batch of images goes through the stages together: detect, align, quality, embed and, where there are models for it,
+liveness and eyes. Faces of all images share the runs of the later stages. A face's result does not depend on its batch.
+The engine keeps no state between calls and may be called from several threads.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
 
 import cv2
 import numpy as np
+import structlog
 
 from pipeline import metrics
 from pipeline.errors import ModelError
 from pipeline.vision.align import align, qualities
+from pipeline.vision.batching import measure_batches
 from pipeline.vision.decode import Image
-from pipeline.vision.detector import YuNet
+from pipeline.vision.detector import Detections, YuNet
 from pipeline.vision.embedder import ArcFaceEmbedder
+from pipeline.vision.eyes import Eyes, eyes_open
 from pipeline.vision.faces import Box, Face
-from pipeline.vision.liveness import PAIR, SINGLE, Liveness, fused_threshold
-from pipeline.vision.models import ModelStore
+from pipeline.vision.liveness import Liveness
+from pipeline.vision.models import FusionSpec, ModelSpec, ModelStore, fusions, manifest, unmixed
 from pipeline.vision.sessions import Execution, Session, open_session
+
+log = structlog.get_logger(__name__)
 
 Pad = Literal["required", "report_only", "off"]
 
@@ -77,19 +82,30 @@ class OnnxEngine:
     """The engine on ONNX Runtime, CPU or CUDA."""
 
     def __init__(
-        self, detector: Session, embedder: Session, liveness: Sequence[Session] = (), *, max_faces: int | None = None
+        self,
+        detector: Session,
+        embedder: Session,
+        liveness: Sequence[Session] = (),
+        *,
+        fusion: FusionSpec | None = None,
+        eyes: Session | None = None,
+        max_faces: int | None = None,
     ) -> None:
-        self._detector = YuNet(detector)
+        sessions = [detector, embedder, *liveness, *([] if eyes is None else [eyes])]
+        self._detector = DETECTORS[detector.spec.family](detector)
         self._embedder = ArcFaceEmbedder(embedder)
-        self._liveness = Liveness(liveness) if liveness else None
+        self._liveness = Liveness(liveness, fusion) if liveness else None
+        self._eyes = None if eyes is None else Eyes(eyes)
+        self._eye_thresholds = {} if eyes is None else eyes.spec.thresholds
         self._max_faces = max_faces
         self.embedder_sha256 = embedder.spec.sha256
         self.dimension = self._embedder.dimension
+        self.providers = {session.spec.name: session.providers for session in sessions}
+        self.batches = {session.spec.name: session.best_batch for session in sessions}
         self.thresholds = embedder.spec.thresholds
-        self.live_threshold = fused_threshold() if self._liveness is not None and self._liveness.fuses else None
-        self.live_proven = False
-        self.drawn = any(getattr(session.spec, "drawn", False) for session in (detector, embedder, *liveness))
-        self.providers = {session.spec.name: session.providers for session in (detector, embedder, *liveness)}
+        self.live_threshold = None if fusion is None else fusion.threshold
+        self.live_proven = fusion is not None and fusion.proven
+        self.drawn = any(session.spec.drawn for session in sessions)
         # OpenCV's pool would compete with the models for the same cores over crops that take microseconds.
         cv2.setNumThreads(1)
 
@@ -102,22 +118,29 @@ class OnnxEngine:
         pad: Pad = "off",
         embedder: str | None = None,
         max_faces: int | None = None,
+        drawn: bool = False,
     ) -> OnnxEngine:
         """Loads the models of a folder and holds them to their contracts; raises `ModelError` in one sentence.
 
-        `pad`: `required` refuses to start without every liveness model, `report_only` scores with those that are there.
-        `max_faces` bounds the faces of one image that are aligned and embedded, the largest first: a crowd must not
-        stall a lane.
+        `pad`: `required` refuses to start without every liveness model of a fusion, `report_only` scores with those
+        that are there. `max_faces` bounds the faces of one image that are aligned and embedded, the largest first: a
+        crowd must not stall a lane. `drawn`: models for drawn people may be used. An eye model is used wherever there
+        is one.
         """
         execution = execution or Execution()
-        store = ModelStore.open(models)
+        store = ModelStore.open(models, drawn=drawn)
+        fusion = None if pad == "off" else store.fusion()
         specs = [store.require("detector"), store.require("embedder", embedder)]
-        if pad == "required":
-            specs += [store.require("liveness", name) for name in (*PAIR, SINGLE)]
-        elif pad == "report_only":
-            specs += [spec for name in (*PAIR, SINGLE) if (spec := store.find("liveness", name)) is not None]
-        detector, embedding, *liveness = (open_session(store, spec, execution) for spec in specs)
-        return cls(detector, embedding, liveness, max_faces=max_faces)
+        liveness = [] if pad == "off" else _liveness(store, fusion, needed=pad == "required")
+        eyes = store.find("eyes")
+        unmixed([*specs, *liveness])
+        opened = [open_session(store, spec, execution) for spec in [*specs, *liveness, *([eyes] if eyes else [])]]
+        if execution.batch == "measured":
+            measure_batches(opened)
+        for session in opened:
+            _tell(session, execution)
+        seeing = opened.pop() if eyes else None
+        return cls(opened[0], opened[1], opened[2:], fusion=fusion, eyes=seeing, max_faces=max_faces)
 
     def faces(self, images: Sequence[Image]) -> list[list[Face]]:
         """See `Engine.faces`."""
@@ -132,6 +155,7 @@ class OnnxEngine:
         boxes = [Box(*found[i].boxes[k].tolist()) for i, k in wanted]
         with _stage("align"):
             aligned = align(sources, landmarks)
+        with _stage("quality"):
             seen = qualities(landmarks, aligned)
         with _stage("embed"):
             embeddings = self._embedder.embed(aligned)
@@ -139,7 +163,12 @@ class OnnxEngine:
         if self._liveness is not None:
             with _stage("liveness"):
                 live = self._liveness.score(sources, boxes)
+        lids: Sequence[tuple[float, float] | None] = [None] * len(wanted)
+        if self._eyes is not None:
+            with _stage("eyes"):
+                lids = [(right, left) for right, left in self._eyes.open(sources, landmarks).tolist()]
         for row, (i, k) in enumerate(wanted):
+            eyes = lids[row]
             result[i].append(
                 Face(
                     box=boxes[row],
@@ -148,9 +177,40 @@ class OnnxEngine:
                     quality=seen[row],
                     embedding=embeddings[row],
                     live=live[row],
+                    eyes=eyes,
+                    eyes_open=None if eyes is None else eyes_open(eyes, self._eye_thresholds),
                 )
             )
         return result
+
+
+class Detector(Protocol):
+    """What finds the faces, of any family."""
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """One `Detections` per image, in order; an image's result does not depend on its neighbours."""
+        ...
+
+
+DETECTORS: Mapping[str, Callable[[Session], Detector]] = {"yunet": YuNet}
+
+
+def _liveness(store: ModelStore, fusion: FusionSpec | None, *, needed: bool) -> list[ModelSpec]:
+    """The models of the fusion; without one those that are there, or `ModelError` where a fusion is `needed`."""
+    if fusion is not None:
+        return [store.require("liveness", name) for name in fusion.weights]
+    if needed:
+        # Says which of the first fusion's models is not there.
+        return [store.require("liveness", name) for name in fusions()[0].weights]
+    specs = [store.find("liveness", spec.name) for spec in manifest() if spec.role == "liveness"]
+    return [spec for spec in specs if spec is not None]
+
+
+def _tell(session: Session, execution: Execution) -> None:
+    """Which device a model got: nobody should have to guess why an agent is slow."""
+    metrics.ENGINE_PROVIDER.labels(session.spec.name, session.providers[0]).set(1)
+    if execution.gpu == "preferred" and not session.on_gpu:
+        log.warning("no_gpu", model=session.spec.name, preferred="gpu", got=list(session.providers))
 
 
 @contextmanager

@@ -1,14 +1,14 @@
-"""Is this a bona fide face or a presentation attack (a print, a screen)? Three MiniFASNet models, fused.
+"""Is this a bona fide face or a presentation attack (a print, a screen)? MiniFASNet models, fused.
 
-Each model looks at its own cut-out around the detector's box. The fused score is the mean of (the mean of the two
-MiniFASNets of Silent-Face-Anti-Spoofing) and minifas_9780; it exists only when all three answered, because its
-threshold means nothing for fewer. That threshold is provisional: it rests on nine images, so that liveness says
-"attack" with more right than it says "live".
+Each model looks at its own cut-out around the detector's box. The fused score is the weighted sum that the manifest's
+fusion says; it exists only when all of its models answered, because its threshold means nothing for fewer. Whether that
+threshold was proven stands beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -16,47 +16,45 @@ import numpy.typing as npt
 
 from pipeline.vision.decode import Image
 from pipeline.vision.faces import Box
-from pipeline.vision.models import CropContract, manifest
+from pipeline.vision.models import CropContract, FusionSpec, fusions
 from pipeline.vision.sessions import Session, Tensor
 from pipeline.vision.tensors import Pixels
 
-PAIR = ("minifasnet_v2", "minifasnet_v1se")
-SINGLE = "minifas_9780"
 FUSED = "fused"
 
 
 class Liveness:
-    """Scores faces with every liveness model that it was given."""
+    """Scores faces with every liveness model that it was given, and fuses them as `fusion` says."""
 
-    def __init__(self, sessions: Sequence[Session]) -> None:
+    def __init__(self, sessions: Sequence[Session], fusion: FusionSpec | None = None) -> None:
         self._models = [(session, Pixels(session.spec.input, inside=session.pixels)) for session in sessions]
-        self.fuses = {session.spec.name for session in sessions} >= {*PAIR, SINGLE}
+        self._weights = {} if fusion is None else fusion.weights
 
     def score(self, images: Sequence[Image], boxes: Sequence[Box]) -> list[dict[str, float]]:
-        """For `boxes[i]` in `images[i]`: the probability of a live face by model name, and `fused` when all three
-        models are there.
+        """For `boxes[i]` in `images[i]`: the probability of a live face by model name, and `fused` when there is a
+        fusion and all of its models answered.
         """
         scores: list[dict[str, float]] = [{} for _ in boxes]
         for session, pixels in self._models:
-            for score, live in zip(scores, _run(session, pixels, images, boxes), strict=True):
-                score[session.spec.name] = float(live)
+            for score, live in zip(scores, _run(session, pixels, images, boxes).tolist(), strict=True):
+                score[session.spec.name] = live
         for score in scores:
-            fused = fuse(score)
+            fused = fuse(score, self._weights)
             if fused is not None:
                 score[FUSED] = fused
         return scores
 
 
-def fused_threshold() -> float:
-    """The least fused score that counts as live, from the manifest; provisional, as it says there."""
-    return next(spec.thresholds["fused_live"] for spec in manifest() if spec.name == SINGLE)
-
-
-def fuse(scores: dict[str, float]) -> float | None:
-    """One score of the three; None unless each is there and finite."""
-    if not all(np.isfinite(scores.get(name, np.nan)) for name in (*PAIR, SINGLE)):
+def fuse(scores: Mapping[str, float], weights: Mapping[str, float]) -> float | None:
+    """The weighted sum; None without weights, or unless each weighted score is there and finite."""
+    if not weights or not all(math.isfinite(scores.get(name, math.nan)) for name in weights):
         return None
-    return (sum(scores[name] for name in PAIR) / len(PAIR) + scores[SINGLE]) / 2
+    return sum(weight * scores[name] for name, weight in weights.items())
+
+
+def fused_threshold() -> float:
+    """The threshold of the first fusion of the manifest."""
+    return fusions()[0].threshold
 
 
 def _run(session: Session, pixels: Pixels, images: Sequence[Image], boxes: Sequence[Box]) -> Tensor:

@@ -26,13 +26,24 @@ GPU_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
 
 
+Precision = Literal["auto", "fp32", "fp16"]
+Gpu = Literal["off", "preferred", "required"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """Where and how the models run: `threads` per session on a CPU, at most `max_batch` items in one run."""
+    """Where and how the models run: `threads` per session on a CPU, at most `max_batch` items in one run.
 
-    gpu: Literal["off", "preferred", "required"] = "off"
+    `precision`: `auto` is half precision on a GPU; a CPU always computes in single precision. `batch`: items of a run;
+    None is one on a CPU, where more are rarely cheaper, and `max_batch` on a GPU; `measured` is what a short
+    measurement finds best.
+    """
+
+    gpu: Gpu = "off"
     threads: int = 1
     max_batch: int = 16
+    precision: Precision = "auto"
+    batch: int | Literal["measured"] | None = None
 
 
 class Session:
@@ -129,8 +140,56 @@ class Session:
 def open_session(store: ModelStore, spec: ModelSpec, execution: Execution) -> Session:
     """Loads a model from its verified bytes; raises `ModelError` when the device or the contract is not what it must
     be.
+
+    On a GPU the graph takes pixels and computes in half precision (`graphs`), and a run is one CUDA graph where every
+    node of the model can be in it.
     """
     runtime = _runtime()
+    data = store.read(spec)
+    inference, graphs = None, False
+    if execution.gpu != "off" and GPU_PROVIDER in runtime.get_available_providers():
+        inference, graphs = _on_gpu(runtime, spec, data, execution)
+    if inference is None:
+        # Asking for a provider that the wheel lacks is an error in itself: only the one that is there is asked for.
+        inference = _load(runtime, spec, data, execution, [CPU_PROVIDER])
+    session = Session(spec, inference, execution.max_batch, graphs=graphs)
+    if execution.gpu == "required" and not session.on_gpu:
+        raise ModelError(
+            f"loading the model {spec.name}: a GPU is required and the session got {', '.join(session.providers)}; "
+            "install the extra gpu with its CUDA libraries, or set vision.gpu to preferred or off"
+        )
+    _check_declaration(session, inference)
+    _check_run(session)
+    if isinstance(execution.batch, int):
+        session.best_batch = min(execution.batch, session.max_batch)
+    return session
+
+
+def _on_gpu(runtime: Any, spec: ModelSpec, data: bytes, execution: Execution) -> tuple[Any, bool]:  # noqa: ANN401 - as above
+    """The model's form for a GPU there and whether it has CUDA graphs; None when the session did not get the GPU."""
+    from pipeline.vision.graphs import to_fp16, with_uint8_input
+
+    form = data if execution.precision == "fp32" else to_fp16(data)
+    if spec.role != "eyes":
+        form = with_uint8_input(form, spec)
+    # TF32 would round every factor to 10 bits, also where single precision was asked for.
+    base = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+    inference = None
+    for options in ({**base, "enable_cuda_graph": "1"}, base):
+        try:
+            inference = _load(runtime, spec, form, execution, [(GPU_PROVIDER, options), CPU_PROVIDER])
+        except ModelError:
+            # A graph with a node that only the CPU has cannot be captured; it runs on the GPU all the same.
+            if options is base:
+                raise
+            continue
+        break
+    if inference is None or inference.get_providers()[0] != GPU_PROVIDER:
+        return None, False
+    return inference, options is not base
+
+
+def _load(runtime: Any, spec: ModelSpec, data: bytes, execution: Execution, providers: Sequence[Any]) -> Any:  # noqa: ANN401 - as above
     options = runtime.SessionOptions()
     options.intra_op_num_threads = execution.threads
     options.inter_op_num_threads = 1
@@ -139,22 +198,12 @@ def open_session(store: ModelStore, spec: ModelSpec, execution: Execution) -> Se
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
-        inference = runtime.InferenceSession(store.read(spec), options, providers=_wanted_providers(runtime, execution))
-        # Without this a session that fails on the GPU would go on, silently, on the CPU.
-        inference.disable_fallback()
-    except ModelError:
-        raise
+        inference = runtime.InferenceSession(data, options, providers=list(providers))
     except Exception as error:
         raise ModelError(f"loading the model {spec.name}: ONNX Runtime says: {_first_line(error)}") from error
-    session = Session(spec, inference, execution.max_batch)
-    if execution.gpu == "required" and not session.on_gpu:
-        raise ModelError(
-            f"loading the model {spec.name}: a GPU is required and the session got {', '.join(session.providers)}; "
-            "install the extra gpu with its CUDA libraries, or set vision.gpu to preferred or off"
-        )
-    _check_declaration(spec, inference)
-    _check_run(session)
-    return session
+    # Without this a session that fails on the GPU would go on, silently, on the CPU.
+    inference.disable_fallback()
+    return inference
 
 
 def _runtime() -> Any:  # noqa: ANN401 - the package ships no types; `Session` gives what leaves this module its type
@@ -168,26 +217,25 @@ def _runtime() -> Any:  # noqa: ANN401 - the package ships no types; `Session` g
     return onnxruntime
 
 
-def _wanted_providers(runtime: Any, execution: Execution) -> list[str]:  # noqa: ANN401 - as above
-    """Asking for a provider that the wheel lacks is an error in itself, so that only present ones are asked for."""
-    if execution.gpu == "off" or GPU_PROVIDER not in runtime.get_available_providers():
-        return [CPU_PROVIDER]
-    return [GPU_PROVIDER, CPU_PROVIDER]
-
-
-def _check_declaration(spec: ModelSpec, inference: Any) -> None:  # noqa: ANN401 - as above
-    """Names, shapes and types as the file declares them."""
-    wanted = [(spec.input.name, spec.input.shape), *((o.name, o.shape) for o in spec.outputs)]
+def _check_declaration(session: Session, inference: Any) -> None:  # noqa: ANN401 - as above
+    """Names, shapes and types as the file declares them; pixels instead where the graph was made to take them."""
+    spec = session.spec
+    items, channels, *sides = spec.input.shape
+    pixels = (items, *sides, channels), "tensor(uint8)"
+    wanted = [
+        (spec.input.name, *(pixels if session.pixels else (spec.input.shape, "tensor(float)"))),
+        *((output.name, output.shape, "tensor(float)") for output in spec.outputs),
+    ]
     inputs = inference.get_inputs()
     declared = {node.name: node for node in [*inputs, *inference.get_outputs()]}
     if [node.name for node in inputs] != [spec.input.name]:
         raise _broken(spec, f"its inputs are {[node.name for node in inputs]}, not {[spec.input.name]}")
-    for name, shape in wanted:
+    for name, shape, kind in wanted:
         node = declared.get(name)
         if node is None:
             raise _broken(spec, f"it has no output {name}")
-        if node.type != "tensor(float)":
-            raise _broken(spec, f"{name} is {node.type}, not tensor(float)")
+        if node.type != kind:
+            raise _broken(spec, f"{name} is {node.type}, not {kind}")
         found = tuple(size if isinstance(size, int) else -1 for size in node.shape)
         if found != shape:
             raise _broken(spec, f"{name} has the shape {list(found)}, not {list(shape)}")
@@ -197,10 +245,11 @@ def _check_run(session: Session) -> None:
     """One run on a black picture: what comes out has the promised sizes and is finite. It also warms the session up."""
     spec = session.spec
     # 64 is the least multiple of the detector's coarsest stride at which every output holds more than one cell.
-    shape = [
+    items, channels, height, width = (
         1 if axis == 0 and size == -1 else 64 if size == -1 else size for axis, size in enumerate(spec.input.shape)
-    ]
-    for contract, output in zip(spec.outputs, session.run(np.zeros(shape, np.float32)), strict=True):
+    )
+    shape = (items, height, width, channels) if session.pixels else (items, channels, height, width)
+    for contract, output in zip(spec.outputs, session.run_bound(session.bound(shape)), strict=True):
         fits = output.ndim == len(contract.shape) and all(
             size in {-1, got} for size, got in zip(contract.shape, output.shape, strict=True)
         )

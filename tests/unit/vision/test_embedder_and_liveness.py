@@ -61,4 +61,6 @@ def test_the_square_cut_out_mirrors_what_lies_outside() -> None:
 )
 def test_a_fusion_needs_all_three(scores: dict[str, float], fused: float | None) -> None:
     """Its threshold means nothing for fewer."""
-    assert fuse(scores) == fused
+    weights = {"minifasnet_v2": 0.25, "minifasnet_v1se": 0.25, "minifas_9780": 0.5}
+    assert fuse(scores, weights) == fused
+    assert fuse(scores, {}) is None

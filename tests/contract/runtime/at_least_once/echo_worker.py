@@ -8,8 +8,10 @@ its exit code.
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -96,6 +98,49 @@ class Echo:
             diary.write(orjson.dumps({"what": what, "positions": positions}) + b"\n")
 
 
+class PreparingEcho(Echo):
+    """The same as a `PreparingHandler`, which only the batch loop knows: what is prepared is a count of the batch."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self._preparing = threading.Lock()
+        self._processing = threading.Lock()
+
+    def prepare(self, messages: Sequence[InMessage]) -> int:
+        """Writes down what was prepared."""
+        with _alone(self._preparing):
+            self._note("prepare", [(m.partition, m.offset) for m in messages])
+            return len(messages)
+
+    def process_prepared(self, messages: Sequence[InMessage], prepared: int) -> Sequence[HandlerResult]:
+        """As `process`; raises when it got what was prepared of another batch."""
+        with _alone(self._processing):
+            if prepared != len(messages):
+                raise RuntimeError("the handler got what was prepared of another batch")
+            return self.process(messages)
+
+    def restore(self, partition: int, messages: Sequence[InMessage]) -> None:
+        """Writes down what was shown; raises when the handler is busy."""
+        with _alone(self._preparing), _alone(self._processing):
+            super().restore(partition, messages)
+
+    def forget(self, partition: int) -> None:
+        """Writes down what went; raises when the handler is busy."""
+        with _alone(self._preparing), _alone(self._processing):
+            super().forget(partition)
+
+
+@contextmanager
+def _alone(lock: threading.Lock) -> Iterator[None]:
+    """Raises when another thread is inside."""
+    if not lock.acquire(blocking=False):
+        raise RuntimeError("two threads are in the handler where one may be")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def main(plan: Plan) -> int:
     """Runs the loop; returns its exit code."""
     health = Health("echo", stall_s=plan.stall_s, awaits=("assignment",))
@@ -110,7 +155,7 @@ def main(plan: Plan) -> int:
 
         loop = FaustWorker  # type: ignore[assignment]  # the same arguments, which is the point
     return loop(
-        Echo(plan),
+        PreparingEcho(plan) if plan.loop == "batch" else Echo(plan),
         kafka=Kafka(bootstrap=plan.bootstrap),
         agent=Agent(
             instance=plan.instance,
