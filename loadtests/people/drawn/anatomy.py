@@ -120,7 +120,7 @@ def anatomy(who: Person) -> Anatomy:
     man = c["presentation"]
     years = min(max(37 + 14 * c["age"], 17.0), 82.0)
     old = min(max((years - 28) / 45, 0.0), 1.0)
-    mouth_y = 1.06 + 0.055 * f["mouth_height"] + 0.02 * f["face_length"]
+    mouth_y = 1.02 + 0.055 * f["mouth_height"] + 0.02 * f["face_length"]
     return Anatomy(
         bones=_bones(f, man, old, mouth_y),
         eyes=_eyes(f, man, old),
@@ -143,10 +143,10 @@ def anatomy(who: Person) -> Anatomy:
 
 def _bones(f: dict[str, float], man: float, old: float, mouth_y: float) -> Bones:
     wide = 1 + 0.05 * f["face_width"]
-    chin_y = mouth_y + 0.60 + 0.07 * f["chin_length"] + 0.05 * f["face_length"] + 0.02 * man
+    chin_y = mouth_y + 0.585 + 0.07 * f["chin_length"] + 0.05 * f["face_length"] + 0.02 * man
     return Bones(
-        crown_y=-1.66 - 0.03 * f["forehead"],
-        hairline_y=-0.98 - 0.12 * f["forehead"] - 0.05 * f["face_length"],
+        crown_y=-1.52 - 0.03 * f["forehead"],
+        hairline_y=-0.93 - 0.11 * f["forehead"] - 0.05 * f["face_length"],
         hairline_peak=f["hairline_peak"],
         temple_x=wide * (0.91 + 0.045 * f["temples"]),
         cheekbone_x=wide * (0.985 + 0.04 * f["cheekbones"]),
@@ -163,7 +163,7 @@ def _bones(f: dict[str, float], man: float, old: float, mouth_y: float) -> Bones
         neck_x=0.60 + 0.07 * man + 0.03 * f["jaw_width"],
         brow_ridge=0.035 + 0.02 * man,
         skew=0.022 * f["lopsided"],
-        nasolabial=0.45 + 0.30 * f["nasolabial"] + 0.6 * old,
+        nasolabial=0.28 + 0.28 * f["nasolabial"] + 0.6 * old,
     )
 
 
@@ -172,25 +172,25 @@ def _eyes(f: dict[str, float], man: float, old: float) -> EyeForm:
     return EyeForm(
         x=0.465 + 0.030 * f["eye_spacing"],
         half_width=0.215 * size,
-        height=0.150 * size * math.exp(0.15 * f["eye_aspect"] - 0.12 * old),
+        height=0.160 * size * math.exp(0.15 * f["eye_aspect"] - 0.12 * old),
         tilt=0.055 + 0.065 * f["eye_tilt"] - 0.03 * old,
         depth=0.5 + 0.3 * f["eye_depth"] + 0.08 * man,
         fold=0.060 * math.exp(0.55 * f["lid_fold"] - 0.3 * old),
         hood=logistic(2.5 * f["inner_corner"] - 1.2),
         peak=0.22 * f["lid_peak"],
         bag=max(0.30 + 0.30 * f["lower_lid"] + 0.4 * old, 0.0),
-        iris=0.090 * math.exp(0.06 * f["iris_size"]),
+        iris=0.092 * math.exp(0.06 * f["iris_size"]),
         brow_y=-0.345 - 0.045 * f["brow_height"] + 0.025 * man,
-        brow_thick=0.062 * math.exp(0.27 * f["brow_thickness"] + 0.20 * man),
+        brow_thick=0.070 * math.exp(0.27 * f["brow_thickness"] + 0.20 * man),
         brow_arch=0.050 + 0.040 * f["brow_arch"] - 0.015 * man,
-        brow_tilt=0.05 + 0.07 * f["brow_tilt"],
+        brow_tilt=0.005 + 0.06 * f["brow_tilt"],
         brow_half=0.29 * math.exp(0.09 * f["brow_length"]),
         brow_x=0.50 + 0.035 * f["brow_gap"],
     )
 
 
 def _nose(f: dict[str, float], man: float) -> NoseForm:
-    tip_y = 0.585 + 0.055 * f["nose_length"] + 0.01 * man
+    tip_y = 0.565 + 0.055 * f["nose_length"] + 0.01 * man
     return NoseForm(
         tip_y=tip_y,
         base_y=tip_y + 0.135 - 0.02 * f["nose_upturn"],

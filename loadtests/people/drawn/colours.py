@@ -13,7 +13,7 @@ from loadtests.people.drawn.anatomy import Anatomy, normal_share
 from loadtests.people.drawn.truth import Floats
 
 _SKIN = np.array(
-    [[206, 220, 246], [178, 200, 236], [146, 176, 222], [112, 146, 200], [80, 114, 170], [58, 84, 132], [44, 60, 98]],
+    [[184, 202, 234], [166, 190, 229], [146, 176, 222], [112, 146, 200], [80, 114, 170], [58, 84, 132], [44, 60, 98]],
     np.float32,
 )
 _HAIR = np.array([[134, 178, 214], [84, 130, 172], [46, 78, 116], [34, 50, 74], [26, 32, 42], [20, 21, 25]], np.float32)

@@ -15,6 +15,9 @@ from loadtests.people.drawn.colours import Palette
 from loadtests.people.drawn.grid import SCALE, plane, sheet, step, window
 from loadtests.people.drawn.truth import Floats, Pixels
 
+KEPT = 12
+"""Patches that are kept per eye."""
+
 _PX = np.float32(1 / SCALE)
 _LASH = np.array([24, 22, 28], np.float32)
 _SCLERA = np.array([214, 219, 226], np.float32)
@@ -40,7 +43,7 @@ class EyePainter:
         beyond = np.maximum(np.abs(self._u) - e.half_width, 0)
         arc = np.power(np.clip(1 - (s - e.peak * (1 - s * s)) ** 2, 0, 1), 0.72)
         arc = arc * (1 - 0.35 * e.hood * step(-s, 0.15, 0.95))
-        self._upper = np.asarray(-0.62 * e.height * arc, np.float32)
+        self._upper = np.asarray(-0.56 * e.height * arc, np.float32)
         self._lower = np.asarray(0.40 * e.height * np.power(np.clip(1 - (s - 0.18 * (1 - s * s)) ** 2, 0, 1), 0.9), np.float32)
         self._shut = np.asarray(0.26 * e.height * (1 - s * s), np.float32)
         self._ends = np.asarray(np.exp(-((beyond / 0.035) ** 2)), np.float32)
@@ -53,7 +56,20 @@ class EyePainter:
         self._lash = (0.015 * math.exp(0.25 * c["lashes"] - 0.12 * a.masculine), min(0.62 + 0.14 * made_up, 0.95))
         self._shadow = np.array([0.10, 0.16, 0.14], np.float32) * min(0.35 + 0.55 * made_up, 1.3)
         self._crease = 0.34 * (1 - 0.55 * e.hood)
+        self._kept: dict[tuple[int, ...], Pixels] = {}
         self._rays = plane(51, 2.0)[self.rows, self.columns]
+
+    def patch(self, opening: float, gaze: tuple[float, float], droop: float = 0.0) -> Pixels:
+        """As `paint`, for the nearest of a few hundred steps of each value; the last ones are kept: eyes rest most of the
+        time.
+        """
+        key = (round(opening * 64), round(gaze[0] * 16), round(gaze[1] * 16), round(droop * 16))
+        found = self._kept.get(key)
+        if found is None:
+            if len(self._kept) >= KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            found = self._kept[key] = self.paint(key[0] / 64, (key[1] / 16, key[2] / 16), key[3] / 16)
+        return found
 
     def paint(self, opening: float, gaze: tuple[float, float], droop: float = 0.0) -> Pixels:
         """The patch, uint8 (h, w, 3), at `rows`, `columns` of the sheet. `opening` 0 closed .. 1 open; `gaze` in the

@@ -31,8 +31,8 @@ def hair_length(a: Anatomy) -> float:
     return a.colour["hair_length"] - 0.75 * a.masculine - (0.5 * a.old if a.masculine > 0 else 0.0)
 
 
-def paint_hair(a: Anatomy, p: Palette) -> Hair:
-    """The hair of this person."""
+def paint_hair(a: Anatomy, p: Palette, face: Floats) -> Hair:
+    """The hair of this person; `face` is what skin covers: stubble grows nowhere else."""
     x, y = sheet()
     length = hair_length(a)
     curl = logistic(2.2 * a.colour["hair_curl"] + 1.6 * (p.melanin - 0.6))
@@ -42,7 +42,7 @@ def paint_hair(a: Anatomy, p: Palette) -> Hair:
     cover = _where(a, x, y, length, volume, curl)
     if length < -0.6:
         shaved = float(np.clip((length + 1.9) / 1.3, 0.12, 1.0))
-        cover = cover * shaved
+        cover = cover * shaved * face
     paint = _strands(a, p, x, y, length, curl)
     small = cv2.resize(cover, (cover.shape[1] // 2, cover.shape[0] // 2), interpolation=cv2.INTER_AREA)
     rise = cv2.GaussianBlur(step(small, 0.2, 0.9), (0, 0), 2.0) * np.float32(0.35 * volume + 0.02)
@@ -52,7 +52,7 @@ def paint_hair(a: Anatomy, p: Palette) -> Hair:
 def _where(a: Anatomy, x: Floats, y: Floats, length: float, volume: float, curl: float) -> Floats:
     """Inside the outer edge of the hair, and above the hairline or beside the face."""
     b = a.bones
-    noise = plane(31, 5.0) * (0.010 + 0.022 * curl) + plane(32, 14.0) * (0.012 + 0.015 * curl)
+    noise = plane(31, 5.0) * (0.004 + 0.018 * curl) + plane(32, 14.0) * (0.008 + 0.014 * curl)
     size = np.abs(x)
     ends = float(np.interp(length, [-1.0, -0.3, 0.3, 0.7, 1.3, 2.2], [0.20, 0.30, 0.62, 1.25, 1.9, 2.6]))
     skull = outline(a, np.clip(y, b.crown_y, -0.25))
@@ -111,15 +111,15 @@ def _strands(a: Anatomy, p: Palette, x: Floats, y: Floats, length: float, curl: 
     angle = np.arctan2(from_x * 1.25, from_y)
     reach = np.hypot(from_x, from_y)
     wave = curl * (0.05 * np.sin(17 * reach + 3 * plane(33, 30)) + 0.05 * plane(34, 7))
-    column = ((angle + wave) * 150 + 256).astype(np.float32)
+    column = ((angle + wave) * 230 + 256).astype(np.float32)
     row = (reach * 60 + 40 * curl * plane(35, 6)).astype(np.float32)
     field = cv2.remap(strands(1), column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     tight = max(curl - 0.55, 0) * 2.2
-    field = (1 - tight) * field + tight * 0.9 * plane(36, 3.0)
+    field = (1 - tight) * field + tight * (2.2 * (plane(36, 5.0) - np.roll(plane(36, 5.0), (2, 2), (0, 1))) + 0.3 * plane(38, 2.5))
     if length < -0.4:
         field = 0.35 * field + 0.55 * plane(37, 2.0)
     sheen = np.exp(-(((reach - 0.85) / 0.22) ** 2)) * (0.20 * (1 - curl) + 0.05)
-    light = 0.90 + 0.20 * field + sheen
+    light = 0.90 + 0.15 * field + sheen
     depth = 1 - 0.28 * step(y, -0.2, 1.2) * step(-np.abs(x), -1.25, -0.85)
     light = np.clip(light * depth, 0.35, 1.7)
     paint = p.hair[None, None] * light[..., None]

@@ -1,6 +1,6 @@
 """Light on the relief: a lamp with soft falloff, the room's light from above, hollows, and a little gloss.
 
-Worked out on the sheet at half resolution for each frame (normals turned with the head), as a gain on the painted
+Worked out on the sheet at a quarter of its resolution for each frame (normals turned with the head), as a gain on the painted
 colours: uint8, 128 means unchanged.
 """
 
@@ -29,7 +29,8 @@ def tint(light: Light) -> npt.NDArray[np.float64]:
 
 def gains(normals: Floats, gloss: Floats, light: Light, turn: npt.NDArray[np.float64]) -> Pixels:
     """The light on each point of the sheet, uint8 (h, w, 4): blue, green, red, and 128 for the alpha channel. `normals`
-    float32 (h, w, 3) and `gloss` (h, w) at the sheet's half resolution; `turn` head to camera.
+    float32 (h, w, 3) and `gloss` (h, w) at a quarter of
+    the sheet's resolution; `turn` head to camera.
     """
     towards = turn.T @ lamp(light)
     half = turn.T @ (lamp(light) + np.array([0, 0, 1.0]))
@@ -50,7 +51,10 @@ def gains(normals: Floats, gloss: Floats, light: Light, turn: npt.NDArray[np.flo
     power += (0.86 + 0.16 * sky) * np.float32(light.ambient * light.level)
     gain = cv2.pow(power + np.float32(0.02), 0.62)
     gain += gloss * shine * np.float32(directed * min(light.level, 1.3))
+    # Shade on skin is red: light that entered it comes out elsewhere, and blood takes its blue and green.
+    depth = np.array([1.12, 1.04, 0.90])
     colour = tint(light) * 128
-    return np.asarray(cv2.convertScaleAbs(cv2.transform(gain, np.array([[c] for c in (*colour, 0)], np.float32))), np.uint8) + np.array(
-        [0, 0, 0, 128], np.uint8
-    )
+    to_channels = np.zeros((4, 2), np.float32)
+    to_channels[:3, 0], to_channels[:3, 1] = colour * depth, colour * (1 - depth)
+    to_channels[3, 1] = 128
+    return np.asarray(cv2.transform(gain, to_channels).clip(0, 255), np.uint8)

@@ -25,12 +25,20 @@ class MouthPainter:
         x, y = sheet()
         self._x, self._y = x[:, self.columns] - np.float32(0.5 * a.bones.skew), y[self.rows]
         self._skin = skin[self.rows, self.columns].copy()
+        self._kept: tuple[tuple[int, int], Pixels] | None = None
         self._grain = 1 + 0.05 * plane(61, 3.0)[self.rows, self.columns]
 
     def corners(self, smile: float, opening: float) -> tuple[float, float]:
         """Half the distance between the corners of the lips, and their height on the face, in units."""
         m = self._form
         return m.half_width * (1 + 0.15 * smile - 0.07 * opening), m.y - m.corners - 0.055 * smile + 0.06 * opening
+
+    def patch(self, smile: float, opening: float) -> Pixels:
+        """As `paint`, for the nearest of some steps of each value; the last one is kept."""
+        key = (round(smile * 32), round(opening * 32))
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, self.paint(key[0] / 32, key[1] / 32))
+        return self._kept[1]
 
     def paint(self, smile: float, opening: float) -> Pixels:
         """The patch, uint8 (h, w, 3), at `rows`, `columns` of the sheet. `smile` -1..1, `opening` 0..1."""

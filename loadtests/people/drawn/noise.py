@@ -1,7 +1,7 @@
 """What a sensor adds: shot and read noise, fresh in each frame, at the cost of a few saturating operations.
 
 Read noise is the difference of two planes of half-normal values, cut at two places drawn anew for each frame; shot noise
-(which grows with light) a plane of gains near one, cut at a third. The places alone make more than 10^16 different
+(which grows with light) a plane of gains near one, cut at a third. The places alone make more than 10^13 different
 frames, and noise drawn pixel by pixel would cost more than the whole scene.
 """
 
@@ -14,18 +14,18 @@ import numpy as np
 
 from loadtests.people.drawn.truth import Pixels
 
-_ROWS, _COLUMNS = 1080, 1720
+_ROWS, _COLUMNS = 840, 1440
 READ_LEVELS = 2.0
 SHOT_SHARE = 0.022
+GAINS = (0.5, 1.0, 1.6, 2.4, 3.5)
 _HALF_NORMAL = 0.6028 * 2**0.5
 """Deviation of the difference of two half-normal values of deviation 1."""
 
 
-@lru_cache(maxsize=12)
-def _planes(tenths: int) -> tuple[Pixels, Pixels, Pixels]:
-    """What read noise adds and takes, and the gains of shot noise (128 is one), for a gain of `tenths` / 10."""
-    draw = np.random.default_rng([61, tenths])
-    gain = tenths / 10
+@lru_cache(maxsize=len(GAINS))
+def _planes(gain: float) -> tuple[Pixels, Pixels, Pixels]:
+    """What read noise adds and takes, and the gains of shot noise (128 is one), for this gain."""
+    draw = np.random.default_rng([61, round(10 * gain)])
     shape = (_ROWS, _COLUMNS, 3)
 
     def half() -> Pixels:
@@ -39,23 +39,23 @@ def _planes(tenths: int) -> tuple[Pixels, Pixels, Pixels]:
 
 
 class Sensor:
-    """A camera's sensor; `gain` about 1 in good light, 3 in the dark (steps of 0.1). Each call of `expose` uses noise never
+    """A camera's sensor; `gain` about 1 in good light, 3 in the dark (the nearest of `GAINS` is used). Each call of `expose` uses noise never
     used before; equal seeds and calls give equal noise.
     """
 
     def __init__(self, seed: int, *, gain: float = 1.0) -> None:
-        self._tenths = max(1, round(gain * 10))
+        self._gain = gain
         self._draw = np.random.default_rng([67, seed])
 
     def expose(self, canvas: Pixels) -> Pixels:
         """`canvas` (h, w, 3), at most 1280 x 720, with noise, changed in place and returned."""
-        return expose(canvas, self._draw, self._tenths / 10)
+        return expose(canvas, self._draw, self._gain)
 
 
 def expose(canvas: Pixels, draw: np.random.Generator, gain: float = 1.0) -> Pixels:
     """As `Sensor.expose`, with the places taken from `draw`."""
     height, width = canvas.shape[:2]
-    more, less, shot = _planes(max(1, round(gain * 10)))
+    more, less, shot = _planes(min(GAINS, key=lambda known: abs(known - gain)))
     tops = draw.integers(0, _ROWS - height + 1, 3)
     lefts = draw.integers(0, _COLUMNS - width + 1, 3)
     cuts = [

@@ -7,17 +7,17 @@ import numpy as np
 
 from loadtests.people.drawn.accessories import draw_glasses, paint_mask
 from loadtests.people.drawn.anatomy import anatomy
-from loadtests.people.drawn.body import draw_body
+from loadtests.people.drawn.body import Body
 from loadtests.people.drawn.colours import palette
 from loadtests.people.drawn.expression import Expression
 from loadtests.people.drawn.eyes import EyePainter
 from loadtests.people.drawn.factors import Person
-from loadtests.people.drawn.grid import EYE_ROW, MIDDLE_X, SCALE
+from loadtests.people.drawn.grid import EYE_ROW, HEIGHT, MIDDLE_X, SCALE, WIDTH
 from loadtests.people.drawn.light import gains
 from loadtests.people.drawn.marks import Marks
 from loadtests.people.drawn.mouth import MouthPainter
 from loadtests.people.drawn.pose import PIVOT, Placement, rotation, seen
-from loadtests.people.drawn.sheets import QUARTER, make_sheets
+from loadtests.people.drawn.sheets import QUARTER, make_older, make_sheets
 from loadtests.people.drawn.truth import Floats, Pixels, Truth
 from loadtests.people.drawn.view import View
 
@@ -36,14 +36,15 @@ class Painter:
         self._mouth = MouthPainter(self.anatomy, self.palette, self._sheets.bare)
         self._expression = Expression(self.anatomy)
         self._marks = Marks(self.anatomy, self._sheets.height)
-        self._gain: tuple[object, Pixels] | None = None
+        self._older: Pixels | None = None
+        self._body = Body(self.anatomy, self.palette, self._sheets.hair)
 
     def draw(self, view: View, canvas: Pixels) -> Truth:
         """Draw head and shoulders over `canvas`, uint8 (h, w, 3) BGR, changed in place. No sensor noise: see `noise`."""
         placement = Placement(
             rotation(view.yaw_deg, view.pitch_deg, view.roll_deg), view.face_px / self._marks.box_width, view.centre
         )
-        draw_body(self.anatomy, self.palette, self._sheets.hair, placement, view, canvas)
+        self._body.draw(placement, view, canvas)
         self._draw_head(self._lit(view, placement), placement, view, canvas)
         if view.glasses is not None:
             draw_glasses(self.anatomy, self._marks, placement, view, canvas)
@@ -52,19 +53,27 @@ class Painter:
 
     def _lit(self, view: View, placement: Placement) -> Pixels:
         """The sheet of this moment, uint8 (h, w, 4): eyes, mouth, years and light put on."""
-        now = self._sheets.now.copy()
+        now = self._aged(view.age)
         for eye, opening in zip(self._eyes, view.eyes_open, strict=True):
-            _put(now, eye.rows, eye.columns, eye.paint(opening, view.gaze, view.age / 20))
+            _put(now, eye.rows, eye.columns, eye.patch(opening, view.gaze, view.age / 20))
         mouth = self._mouth
         if view.mask:
             paint_mask(self.anatomy, now, view.outfit)
         else:
-            _put(now, mouth.rows, mouth.columns, mouth.paint(view.smile, view.mouth_open))
+            _put(now, mouth.rows, mouth.columns, mouth.patch(view.smile, view.mouth_open))
         return np.asarray(cv2.multiply(now, self._light(view, placement), scale=1 / 128), np.uint8)
+
+    def _aged(self, years: float) -> Pixels:
+        share = min(max(years, 0.0) / 20, 1.0)
+        if share < 0.01:
+            return self._sheets.now.copy()
+        if self._older is None:
+            self._older = make_older(self.anatomy, self.palette, self._sheets)
+        return np.asarray(cv2.addWeighted(self._sheets.now, 1 - share, self._older, share, 0), np.uint8)
 
     def _light(self, view: View, placement: Placement) -> Pixels:
         half = gains(self._sheets.normals, self._sheets.gloss, view.light, placement.turn)
-        return np.asarray(cv2.resize(half, (self._sheets.now.shape[1], self._sheets.now.shape[0])), np.uint8)
+        return np.asarray(cv2.resize(half, (WIDTH, HEIGHT)), np.uint8)
 
     def _draw_head(self, lit: Pixels, placement: Placement, view: View, canvas: Pixels) -> None:
         left, top, right, bottom = self._window(placement, canvas)

@@ -15,7 +15,7 @@ from loadtests.people.drawn.anatomy import Anatomy
 from loadtests.people.drawn.grid import SCALE, along, bump, curve, sheet, step
 from loadtests.people.drawn.truth import Floats
 
-RIM_Z = -0.55
+RIM_Z = -0.40
 """How far back the outline of the face lies."""
 
 
@@ -37,14 +37,15 @@ def outline(a: Anatomy, y: Floats) -> Floats:
     right = curve(
         [
             (0.0, b.crown_y),
-            (0.55, b.crown_y + 0.10),
-            (b.temple_x - 0.07, -1.12),
-            (b.temple_x + 0.02, -0.62),
+            (0.40, b.crown_y + 0.075),
+            (0.68, b.crown_y + 0.27),
+            (b.temple_x - 0.07, -0.95),
+            (b.temple_x + 0.02, -0.52),
             (b.cheekbone_x, -0.05),
             (b.cheekbone_x, 0.30),
-            (b.cheek_x, 0.70),
-            (b.jaw_x, 1.08 + 0.06 * square),
-            (b.chin_x + (b.jaw_x - b.chin_x) * (0.50 + 0.14 * square), low - 0.28),
+            (b.cheek_x, 0.62),
+            (b.jaw_x, low - 0.56 + 0.12 * square),
+            (b.chin_x + (b.jaw_x - b.chin_x) * (0.46 + 0.16 * square), low - 0.24),
             (b.chin_x, low - 0.085),
             (b.chin_x * 0.5, low - 0.012),
             (0.0, low),
@@ -78,7 +79,7 @@ def relief(a: Anatomy) -> Relief:
         ],
         y,
     )
-    dome = np.power(np.clip(1 - across**2.5, 0, 1), 0.62)
+    dome = np.power(np.clip(1 - across**2.5, 0, 1), 0.70)
     z = RIM_Z + (middle - RIM_Z) * dome
     z = z + _features(a, x, y) * step(1 - across, 0.0, 0.35)
     inside = np.where(half > 2e-3, 1 - np.abs(x) / half, -0.5).astype(np.float32)
@@ -112,13 +113,13 @@ def _nose(a: Anatomy, x: Floats, y: Floats) -> Floats:
     n = a.nose
     down = np.clip((y + 0.10) / (n.tip_y + 0.10), 0, 1.0)
     ridge = n.bridge_z * step(y, -0.32, 0.02) + (n.tip_z - n.bridge_z) * down**1.25
-    ridge = ridge * (1 - step(y, n.tip_y + 0.03 - 0.02 * n.upturn, n.base_y + 0.05 + 0.02 * n.upturn))
+    ridge = ridge * (1 - step(y, n.tip_y - 0.05 - 0.02 * n.upturn, n.base_y + 0.03 + 0.02 * n.upturn))
     ridge = ridge + n.bend * bump(x, y, (0, 0.22), (9.0, 0.16))
     width = n.bridge_x + (0.6 * n.half_width - n.bridge_x) * down**2 + 0.02
     centre = a.bones.skew * down
     z = ridge * np.exp(-np.abs((x - centre) / width) ** 2.0)
     shift = a.bones.skew
-    z = z + 0.07 * bump(x, y, (shift, n.tip_y), (n.tip_size, n.tip_size))
+    z = z + 0.14 * bump(x, y, (shift, n.tip_y + 0.01), (n.tip_size, n.tip_size * 0.9))
     for side in (-1.0, 1.0):
         at = (shift + side * (n.half_width - 0.075), n.tip_y + 0.045)
         z = z + 0.16 * bump(x, y, at, (0.090, 0.095))

@@ -1,4 +1,4 @@
-"""One person's painted sheets: colours with outline (now, and many years older), normals, gloss and height field."""
+"""One person's painted sheets: colours with outline (now, and twenty years older), normals, gloss and height field."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ QUARTER = SCALE / 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sheets:
-    """`now` and `older` uint8 (h, w, 4), blue green red alpha; `bare` float32 (h, w, 3) is the painted skin under eyes and
-    mouth. `normals` (h/2, w/2, 3), `gloss` (h/2, w/2), `height` (h/4, w/4). `extent` x0, x1, y0, y1 in units: what is painted.
+    """`now` uint8 (h, w, 4), blue green red alpha; `face` float32 (h, w) where bare skin is; `bare` float32 (h, w, 3) lies under
+    eyes and mouth. At a quarter of the resolution: `normals` (h, w, 3), `gloss`, `height`. `extent` x0, x1, y0, y1 in units: what
+    is painted.
     """
 
     now: Pixels
-    older: Pixels
+    face: Floats
     bare: Floats
     normals: Floats
     gloss: Floats
@@ -42,7 +43,7 @@ def make_sheets(a: Anatomy, p: Palette) -> Sheets:
     form = relief(a)
     inside = _grown(form.inside)
     face = step(inside, 0.0, 0.045)
-    hair = paint_hair(a, p)
+    hair = paint_hair(a, p, face)
     hollow = _grown(hollows(form.height))
     skin = paint_skin(a, p, 1 + face * (hollow - 1))
     paint_beard(a, p, skin, inside)
@@ -58,22 +59,23 @@ def make_sheets(a: Anatomy, p: Palette) -> Sheets:
     alpha = np.maximum(np.maximum(face, behind), hair.cover)
     colour = _bled(colour, alpha, hair, p)
     now = np.dstack([colour, alpha * 255]).clip(0, 255).astype(np.uint8)
-    older = _older(a, p, now, hair, face)
     height = _height(a, form.height, face, neck, ears, hair)
-    gloss = cv2.resize(face * (1 - hair.cover), (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
-    gloss = (0.06 + gloss * _shine(a, p)).astype(np.float32)
-    quarter = cv2.resize(cv2.GaussianBlur(height, (0, 0), 1.0), (WIDTH // 4, HEIGHT // 4), interpolation=cv2.INTER_AREA)
-    return Sheets(now, older, skin, normals(height), gloss, quarter, _extent(alpha), hair)
+    gloss = (0.06 + _quarter(face * (1 - hair.cover)) * _shine(a, p)).astype(np.float32)
+    return Sheets(now, face, colour, _quarter(normals(height)), gloss, _quarter(cv2.GaussianBlur(height, (0, 0), 1.0)), _extent(alpha), hair)
 
 
 def _grown(half: Floats) -> Floats:
     return np.asarray(cv2.resize(half, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
+def _quarter(layer: Floats) -> Floats:
+    return np.asarray(cv2.resize(layer, (WIDTH // 4, HEIGHT // 4), interpolation=cv2.INTER_AREA), np.float32)
+
+
 def _neck(a: Anatomy, x: Floats, y: Floats) -> Floats:
     half = a.bones.neck_x + 0.16 * step(y, 1.6, 2.3)
-    round_ = 2.10 - 0.30 * (x / a.bones.neck_x) ** 2
-    return step(half - np.abs(x), 0.0, 0.035) * step(y, 0.9, 1.0) * (1 - step(y - round_, -0.02, 0.02))
+    round_ = 2.04 - 0.10 * np.minimum(np.abs(x) / a.bones.neck_x, 1.2) ** 2
+    return step(half - np.abs(x), 0.0, 0.035) * step(y, 0.9, 1.0) * (1 - step(y - round_, -0.24, 0.04))
 
 
 def _ears(a: Anatomy, x: Floats, y: Floats) -> Floats:
@@ -83,8 +85,8 @@ def _ears(a: Anatomy, x: Floats, y: Floats) -> Floats:
     for side in (-1.0, 1.0):
         height = b.ear_height
         lean = 0.10 * (y - 0.25)
-        u = (side * x - (b.cheekbone_x + b.ear_out * 0.45) + lean) / (0.08 + b.ear_out)
-        v = (y - 0.24) / (0.62 * height)
+        u = (side * x - (b.cheekbone_x + b.ear_out * 0.30) + lean) / (0.06 + b.ear_out)
+        v = (y - 0.22) / (0.56 * height)
         u = u * (1 + 0.28 * step(v, -0.2, 0.9))
         found.append(step(1.0 - np.sqrt(u * u + v * v), 0.0, 0.10))
     return np.asarray(found, np.float32)
@@ -93,12 +95,12 @@ def _ears(a: Anatomy, x: Floats, y: Floats) -> Floats:
 def _shade_behind(a: Anatomy, x: Floats, y: Floats, neck: Floats, ears: Floats) -> Floats:
     """Lightness of what lies behind the face: the neck under the chin, the bowl of each ear."""
     b = a.bones
-    shade = 0.62 + 0.26 * step(y, b.chin_y - 0.05, b.chin_y + 0.45)
-    shade = shade * (1 - 0.25 * step(np.abs(x), 0.5 * b.neck_x, b.neck_x))
+    shade = 0.62 + 0.26 * step(y, b.chin_y - 0.05, b.chin_y + 0.38)
+    shade = shade * (1 - 0.20 * step(np.abs(x), 0.5 * b.neck_x, b.neck_x))
     cord = np.exp(-(((np.abs(x) - 0.42 + 0.22 * (y - 1.6)) / 0.06) ** 2))
     shade = shade * (1 + 0.05 * cord)
     for cover, side in zip(ears, (-1.0, 1.0), strict=True):
-        middle = b.cheekbone_x + b.ear_out * 0.55
+        middle = b.cheekbone_x + b.ear_out * 0.45
         bowl = bump(x, y, (side * middle, 0.26), (0.055, 0.20 * b.ear_height / 0.5))
         rim = bump(x, y, (side * (middle + 0.5 * b.ear_out), 0.16), (0.05, 0.22))
         ear = 0.88 - 0.40 * bowl + 0.10 * rim
@@ -115,19 +117,21 @@ def _shadow_of_hair(colour: Floats, hair: Hair) -> None:
 def _bled(colour: Floats, alpha: Floats, hair: Hair, p: Palette) -> Floats:
     """Colours continued beyond the outline, so that soft edges take on no colour of nothing."""
     outside = np.where(hair.cover.max(axis=1, keepdims=True) > 0.5, 1.0, 0.0)[..., None]
-    beyond = outside * hair.paint + (1 - outside) * (p.skin * 0.7)
+    beyond = outside * hair.paint + (1 - outside) * (p.skin * 0.84)
     gone = (1 - np.minimum(alpha * 4, 1))[..., None]
     return np.asarray(colour + gone * (beyond - colour), np.float32)
 
 
-def _older(a: Anatomy, p: Palette, now: Pixels, hair: Hair, face: Floats) -> Pixels:
-    """The same sheet some twenty years on: deeper lines, spots, grey hair."""
-    older = now.astype(np.float32)
-    older[..., :3] *= (1 - face * (1 - hair.cover) * (1 - ageing_lines(a)))[..., None]
-    grey = (hair.cover * 0.75)[..., None]
-    bright = (hair.paint.mean(axis=2, keepdims=True) / max(float(p.hair.mean()), 8.0)).clip(0.4, 1.6)
-    older[..., :3] += grey * (p.hair_old * bright - older[..., :3])
-    return older.clip(0, 255).astype(np.uint8)
+def make_older(a: Anatomy, p: Palette, sheets: Sheets) -> Pixels:
+    """The colours some twenty years on, uint8 (h, w, 4): deeper lines, spots, grey hair."""
+    cover = sheets.hair.cover
+    kept = 128 * (1 - sheets.face * (1 - cover) * (1 - ageing_lines(a)))
+    lined = cv2.multiply(sheets.now, cv2.merge([kept.astype(np.uint8)] * 3 + [np.full_like(kept, 128, np.uint8)]), scale=1 / 128)
+    luma = cv2.cvtColor(sheets.now, cv2.COLOR_BGRA2GRAY)
+    bright = luma * np.float32(1 / max(float(p.hair.mean()), 8.0))
+    silver = cv2.merge([*(bright.clip(0.4, 1.6) * c for c in p.hair_old), sheets.now[..., 3].astype(np.float32)])
+    grey = (cover * 0.75).astype(np.float32)
+    return np.asarray(cv2.blendLinear(lined, silver.clip(0, 255).astype(np.uint8), 1 - grey, grey), np.uint8)
 
 
 def _height(a: Anatomy, bare: Floats, face: Floats, neck: Floats, ears: Floats, hair: Hair) -> Floats:

@@ -99,10 +99,10 @@ def _freckles(a: Anatomy, p: Palette, skin: Floats) -> None:
     if amount < -0.9:
         return
     rows, columns = window(-0.95, 0.95, -0.5, 1.0)
-    field = 0.7 * plane(11, 4.0) + 0.4 * c["mottle_a"] * plane(12, 4.5) + 0.4 * c["mottle_c"] * plane(13, 3.6)
+    field = 0.7 * plane(11, 2.7) + 0.4 * c["mottle_a"] * plane(12, 3.0) + 0.4 * c["mottle_c"] * plane(13, 2.6)
     x, y = sheet()
     where = bump(x, y, (0, 0.35), (0.85, 0.42))[rows, columns]
-    dots = step(field[rows, columns], 1.15, 1.75) * where * float(np.clip(0.30 + 0.35 * amount, 0, 0.8))
+    dots = step(field[rows, columns], 0.9, 2.0) * where * float(np.clip(0.30 + 0.35 * amount, 0, 0.8))
     skin[rows, columns] *= 1 - dots[..., None] * np.array([0.46, 0.36, 0.22], np.float32)
 
 
@@ -136,7 +136,7 @@ def paint_beard(a: Anatomy, p: Palette, skin: Floats, inside: Floats) -> None:
     m, b = a.mouth, a.bones
     half = m.half_width
     line = 0.78 - 0.45 * (1 - np.minimum((np.abs(x) / 0.95) ** 2.2, 1.2)) + 0.42 * (np.abs(x) < 2)
-    cheek = step(y - (line - 0.10 + 0.10 * plane(21, 12)), 0, 0.16) * step(np.abs(x) + 0 * y, half * 0.72, half * 1.15)
+    cheek = step(y - (line - 0.10 + 0.05 * plane(21, 12)), 0, 0.16) * step(np.abs(x) + 0 * y, half * 0.72, half * 1.15)
     chin = step(y, m.y + m.lower + 0.03, m.y + m.lower + 0.15)
     soul = bump(x, y, (0, m.y + m.lower + 0.08), (0.07, 0.09))
     area = np.maximum(np.maximum(cheek, chin) * step(inside, -0.06, 0.03), soul) * (1 - step(y, b.chin_y - 0.02, b.chin_y + 0.1))
@@ -144,7 +144,7 @@ def paint_beard(a: Anatomy, p: Palette, skin: Floats, inside: Floats) -> None:
     over = np.exp(-(((y - lip_y) / 0.085) ** 2)) * (1 - step(np.abs(x), half * 0.95, half * 1.25))
     side = np.exp(-(((np.abs(x) - half * 1.15) / 0.10) ** 2)) * step(y, m.y - 0.18, m.y) * min(beard + moustache, 1)
     amount = np.maximum(np.maximum(area, 0.8 * side) * beard, over * moustache * (1 - 0.35 * np.exp(-((x / 0.05) ** 2))))
-    grain = np.clip(0.80 + 0.16 * plane(22, 2.0) + 0.16 * plane(23, 3.6), 0.2, 1.15)
+    grain = np.clip(0.88 + 0.09 * plane(22, 1.8) + 0.08 * plane(23, 3.2), 0.4, 1.1)
     cover = np.clip(amount * 1.05, 0, 0.93) * grain
     cover = np.clip(cover, 0, 0.95)[..., None]
     skin *= 1 - cover
