@@ -171,12 +171,12 @@ def open_engine(models: Path | None, pad: Pad, *, embedder: str | None = None, d
     from pipeline.vision.sessions import Execution
 
     vision = console.settings().vision
-    _ = drawn
     return OnnxEngine.open(
         models or vision.models,
         Execution(gpu=vision.gpu, threads=vision.threads),
         pad=pad,
         embedder=embedder,
+        drawn=drawn,
     )
 
 

@@ -173,7 +173,7 @@ def mutated(draw: random.Random, data: bytes) -> tuple[str, bytes]:
     """One mutant, or a mutant of a mutant, and the mutators' names."""
     names: list[str] = []
     for _ in range(draw.choice([1, 1, 1, 2])):
-        if not data or (names and not (_has_frame_header(data) and len(segments(data)) > 2)):
+        if names and not _has_its_parts(data):
             break
         mutator = draw.choice(MUTATORS)
         names.append(mutator.__name__)
@@ -181,9 +181,12 @@ def mutated(draw: random.Random, data: bytes) -> tuple[str, bytes]:
     return "+".join(names), data
 
 
-def _has_frame_header(data: bytes) -> bool:
+def _has_its_parts(data: bytes) -> bool:
+    """Whether the headers can still be taken apart: only then is a mutant mutated again."""
     parts = segments(data)
-    return any(s.marker in _SOF for s in parts) and bool(parts) and parts[-1].marker == 0xDA
+    whole = all(part.end <= len(data) and part.end - part.start > 4 for part in parts)
+    heads = [part for part in parts if part.marker in _SOF and part.end - part.start > 10]
+    return whole and bool(heads) and heads[0] == _frame_header(data) and parts[-1].marker == 0xDA
 
 
 def _frame_header(data: bytes) -> Segment:
