@@ -1,13 +1,16 @@
 """The embedding agent: sealed frames in, recognitions and hints out.
 
-How it works: the frames of a batch are opened and decoded, go through the vision engine together, and the lone faces
-among them through one search of the gallery. Then each frame, in order, is one step of its intent's vote
-(`pipeline.domain.recognition`). What is new is emitted: a recognition once, keyed by payer; a hint when it changes,
+How it works, in two steps (`ports.PreparingHandler`). `prepare` opens and decodes a batch and takes fingerprints of
+its pictures; the loop runs it ahead, while the models are busy with an earlier batch. `process_prepared` takes the
+frames that still matter through the vision engine together, and the lone faces among them through one search of the
+gallery. Then each frame, in order, is one step of its intent's vote (`agents.embedding_vote`,
+`pipeline.domain.recognition`). What is new is emitted: a recognition once, keyed by payer; a hint when it changes,
 keyed by terminal. Embeddings, similarities of bystanders and pictures stay in this process.
 
-What is kept per intent (the vote, the last face's embedding) is forgotten when the intent has expired or its partition
-is taken away. A frame opened again after that is voted on again: ids are derived from intent and payer, or intent,
-code and the frame's position, so that a repeat is the same event.
+What is kept per intent is forgotten when the intent has expired or its partition is taken away. A frame opened again
+after that is voted on again: ids are derived from intent and payer, or intent, code and the frame's position, so that a
+repeat is the same event. Nonces belong to `prepare` alone, in the order of the records: the same nonce at the same
+position opens again, anywhere else it is a replay.
 
 Fail closed: frames too old, of an expired intent, or that come before the gallery was read to its end are dropped and
 counted; frames that do not open or decode are rejected with their reason; a failing device ends the process.
@@ -16,22 +19,13 @@ counted; frames that do not open or decode are rejected with their reason; a fai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
+import structlog
 
+from agents.embedding_vote import Cameras, Frame, Votes, policy
 from pipeline import metrics
-from pipeline.domain.recognition import (
-    Advice,
-    Answer,
-    Candidate,
-    Policy,
-    Recognised,
-    SeenFace,
-    Vote,
-    advance,
-    is_eligible,
-)
+from pipeline.domain.recognition import Advice, Answer, Recognised
 from pipeline.errors import InvalidMessage, SealError
 from pipeline.ports import (
     Clock,
@@ -43,45 +37,35 @@ from pipeline.ports import (
     Match,
     OpenedFrame,
     Reject,
-    Vector,
 )
 from pipeline.settings import Vision
 from pipeline.topics import FRAMES, HINTS, RECOGNITIONS
-from pipeline.vision.decode import Image, decode_jpeg
+from pipeline.vision.copies import fingerprint
+from pipeline.vision.decode import decode_jpeg
 from pipeline.vision.engine import Engine
-from pipeline.vision.faces import Face
-from pipeline.vision.liveness import FUSED, fused_threshold
-from pipeline.vision.thresholds import Thresholds, thresholds
 from schemas.codec import encode
-from schemas.events import Hint, PaymentTerms, Recognition
+from schemas.events import Hint, Recognition
 from schemas.ids import derived_id
+
+log = structlog.get_logger(__name__)
 
 SWEEP_US = 1_000_000
 """How often ended intents are looked for."""
 
 
-@dataclass(slots=True)
-class Memory:
-    """What is remembered of one intent."""
+LIVENESS_TESTED = frozenset({"rgb"})
+"""Modalities that presentation-attack detection was tested on; pictures of any other prove nothing."""
 
-    partition: int
-    offset: int = -1
-    vote: Vote = field(default_factory=Vote)
-    last_face: Vector | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A frame that opened and decoded; `index` is its message's place in the batch."""
-
-    index: int
-    message: InMessage
-    opened: OpenedFrame
-    image: Image = field(repr=False)
+Prepared = Frame | Reject | None
+"""A frame that opened and decoded, why it did not, or None for one that is dropped."""
 
 
 class EmbeddingHandler:
-    """A `BatchHandler`. `gallery` must hold templates of the engine's embedding model."""
+    """A `PreparingHandler`. `gallery` must hold templates of the engine's embedding model; `cameras` finds a camera of
+    the registry by its name: its zone and modality are taken from there.
+
+    Raises `ModelError` where the settings ask for what the engine's models cannot do.
+    """
 
     name = "embedding"
 
@@ -93,6 +77,7 @@ class EmbeddingHandler:
         settings: Vision,
         clock: Clock,
         *,
+        cameras: Cameras,
         source: str = FRAMES,
         recognitions: str = RECOGNITIONS,
         hints: str = HINTS,
@@ -105,29 +90,33 @@ class EmbeddingHandler:
         self._gallery = gallery
         self._settings = settings
         self._clock = clock
-        self._policy = policy(settings, thresholds(settings, engine.thresholds))
-        # Keyed by all terms, not by the intent's id alone: frames that were sealed for another amount or payee under
-        # the same id must not add to one vote.
-        self._memories: dict[PaymentTerms, Memory] = {}
+        self._cameras = cameras
+        self._votes = Votes(policy(settings, engine), settings, engine.live_threshold, cameras, self._count)
         self._next_sweep_us = 0
-        for threshold in ("match_threshold", "strong_threshold", "margin"):
-            metrics.THRESHOLD.labels(threshold).set(getattr(self._policy, threshold))
+        _announce(settings, self._votes)
 
     def process(self, messages: Sequence[InMessage]) -> Sequence[HandlerResult]:
         """For each frame what it made new: a recognition, a hint, or nothing."""
+        return self.process_prepared(messages, self.prepare(messages))
+
+    def prepare(self, messages: Sequence[InMessage]) -> Sequence[Prepared]:
+        """Each frame opened and decoded. Remembers nonces; votes are only looked at, to decode nothing in vain."""
+        prepared: list[Prepared] = []
+        for index, message in enumerate(messages):
+            try:
+                prepared.append(self._open(index, message))
+            except InvalidMessage as error:
+                prepared.append(Reject(error.reason, error.detail))
+        return prepared
+
+    def process_prepared(self, messages: Sequence[InMessage], prepared: Sequence[Prepared]) -> Sequence[HandlerResult]:
+        """As `process`, of what `prepare` made of the same messages."""
         self._sweep()
-        results: list[HandlerResult] = [()] * len(messages)
-        # Slices bound the pixels held at once, and an intent decided in one needs no compute in the next.
+        results: list[HandlerResult] = [each if isinstance(each, Reject) else () for each in prepared]
+        # Slices bound what the engine holds at once, and an intent decided in one needs no compute in the next.
         for start in range(0, len(messages), self._settings.max_batch):
-            frames = []
-            for index in range(start, min(start + self._settings.max_batch, len(messages))):
-                try:
-                    frame = self._open(index, messages[index])
-                except InvalidMessage as error:
-                    results[index] = Reject(error.reason, error.detail)
-                    continue
-                if frame is not None:
-                    frames.append(frame)
+            some = prepared[start : start + self._settings.max_batch]
+            frames = [each for each in some if isinstance(each, Frame) and self._matters(each)]
             for frame, answer in zip(frames, self._judge(frames), strict=True):
                 results[frame.index] = self._emits(frame, answer)
         return results
@@ -140,7 +129,7 @@ class EmbeddingHandler:
     def forget(self, partition: int) -> None:
         """Another instance has the lane now."""
         self._opener.forget(partition)
-        self._memories = {terms: kept for terms, kept in self._memories.items() if kept.partition != partition}
+        self._votes.forget(partition)
 
     def _open(self, index: int, message: InMessage) -> Frame | None:
         """The picture of a frame that can still matter, or None; raises `InvalidMessage`."""
@@ -153,16 +142,25 @@ class EmbeddingHandler:
                 raise
             self._count("stale")
             return None
-        memory = self._memories.get(opened.terms)
         if now_us > opened.terms.expires_at_us:
             self._count("expired")
         elif not self._gallery.ready:
             self._count("gallery_not_ready")
-        elif memory is None or not (memory.vote.closed or message.offset <= memory.offset):
+        elif self._votes.wants(opened.terms, message):
             with metrics.STAGE.labels("decode").time():
                 image = decode_jpeg(opened.jpeg, max_pixels=self._settings.max_pixels)
-            return Frame(index, message, opened, image)
+            if self._settings.repeated_frames == "off":
+                return Frame(index, message, opened, image)
+            with metrics.STAGE.labels("fingerprint").time():
+                return Frame(index, message, opened, image, fingerprint(image, opened.jpeg))
         return None
+
+    def _matters(self, frame: Frame) -> bool:
+        """Whether a frame prepared some time ago can still matter."""
+        if self._clock() > frame.opened.terms.expires_at_us:
+            self._count("expired")
+            return False
+        return self._votes.wants(frame.opened.terms, frame.message)
 
     def _count(self, reason: str) -> None:
         metrics.REJECTS.labels(self.name, reason).inc()
@@ -172,44 +170,17 @@ class EmbeddingHandler:
         if not frames:
             return []
         faces = self._engine.faces([frame.image for frame in frames])
-        lone = {row: found for row, found in enumerate(map(self._lone, faces)) if found is not None}
+        looks = [self._votes.looks(frame, found) for frame, found in zip(frames, faces, strict=True)]
+        wanted = {row: faces[row][look.lone] for row, look in enumerate(looks) if look.wanted and look.lone is not None}
         matches: dict[int, Match | None] = {}
-        if lone:
+        if wanted:
             with metrics.STAGE.labels("search").time():
-                found = self._gallery.search(np.stack([face.embedding for face in lone.values()]))
-            matches = dict(zip(lone, found, strict=True))
-        answers = []
+                found = self._gallery.search(np.stack([face.embedding for face in wanted.values()]))
+            matches = dict(zip(wanted, found, strict=True))
         with metrics.STAGE.labels("vote").time():
-            for row, frame in enumerate(frames):
-                terms, place = frame.opened.terms, frame.message
-                memory = self._memories.setdefault(terms, Memory(place.partition))
-                seen = [self._seen(face, matches.get(row), memory.last_face) for face in faces[row]]
-                memory.vote, answer = advance(memory.vote, seen, self._policy)
-                memory.offset = place.offset
-                if row in lone:
-                    memory.last_face = lone[row].embedding
-                answers.append(answer)
-        return answers
-
-    def _lone(self, faces: Sequence[Face]) -> Face | None:
-        """The only eligible face of a frame: the only one that is searched for."""
-        eligible = [face for face in faces if is_eligible(face.box.w, self._policy)]
-        return eligible[0] if len(eligible) == 1 else None
-
-    def _seen(self, face: Face, match: Match | None, last: Vector | None) -> SeenFace:
-        """A face as the vote sees it: numbers and an id."""
-        if not is_eligible(face.box.w, self._policy):
-            return SeenFace(width_px=face.box.w)
-        live = face.live.get(FUSED) if face.live is not None else None
-        if self._settings.pad == "report_only" and (live is None or live < fused_threshold()):
-            self._count("not_live_reported")
-        return SeenFace(
-            width_px=face.box.w,
-            candidate=None if match is None else _candidate(match),
-            similarity_to_last=None if last is None else float(last @ face.embedding),
-            # A score that nothing required is no proof: it must not reach the rules that a proven one would satisfy.
-            live=live if self._settings.pad == "required" else None,
-        )
+            return [
+                self._votes.step(frame, looks[row], faces[row], matches.get(row)) for row, frame in enumerate(frames)
+            ]
 
     def _emits(self, frame: Frame, answer: Answer) -> Sequence[Emit]:
         if answer is None:
@@ -226,6 +197,9 @@ class EmbeddingHandler:
 
     def _recognition(self, opened: OpenedFrame, answer: Recognised) -> Recognition:
         terms = opened.terms
+        camera = self._cameras(answer.camera)
+        modality = camera.modality if camera is not None else None
+        proven = self._settings.pad == "required" and self._engine.live_proven and modality in LIVENESS_TESTED
         return Recognition(
             event_id=derived_id(terms.intent_id, "recognition", answer.payer_id),
             terminal_id=terms.terminal_id,
@@ -236,13 +210,16 @@ class EmbeddingHandler:
             # A cosine of equal vectors may come out a rounding above 1, which the schema refuses.
             similarity=max(-1.0, min(1.0, answer.similarity)),
             margin=max(0.0, min(2.0, answer.margin)),
-            threshold=self._policy.match_threshold,
+            threshold=self._votes.policy.match_threshold,
             frames_used=answer.frames_used,
             frames_seen=answer.frames_seen,
             gallery_size=self._gallery.size,
             model_sha256=self._engine.embedder_sha256,
             liveness=answer.liveness,
-            eyes_open=None,
+            liveness_proven=proven and answer.liveness is not None,
+            eyes_open=answer.eyes_open,
+            modality=modality,
+            quality=answer.quality,
             captured_at_us=opened.captured_at_us,
             recognised_at_us=self._clock(),
         )
@@ -264,23 +241,19 @@ class EmbeddingHandler:
         now_us = self._clock()
         if now_us >= self._next_sweep_us:
             self._next_sweep_us = now_us + SWEEP_US
-            self._memories = {t: kept for t, kept in self._memories.items() if t.expires_at_us >= now_us}
+            self._votes.forget_ended(now_us)
 
 
-def _candidate(match: Match) -> Candidate:
-    return Candidate(payer_id=match.payer_id, similarity=match.similarity, runner_up=match.runner_up)
-
-
-def policy(settings: Vision, limits: Thresholds) -> Policy:
-    """The vote's rules out of the settings; thresholds stand in the models' manifest."""
-    return Policy(
-        match_threshold=limits.match,
-        strong_threshold=limits.strong,
-        margin=limits.margin,
-        same_face=limits.same_face,
-        votes=settings.votes,
-        min_face_px=settings.min_face_px,
-        patience=settings.patience,
-        max_attempts=settings.max_attempts,
-        live_threshold=fused_threshold() if settings.pad == "required" else None,
-    )
+def _announce(settings: Vision, votes: Votes) -> None:
+    """Says which thresholds and guards are in force, aloud where one only reports."""
+    for name in ("match_threshold", "strong_threshold", "margin"):
+        metrics.THRESHOLD.labels(name).set(getattr(votes.policy, name))
+    guards = {
+        "liveness": settings.pad == "required",
+        "eyes": settings.eyes == "judge",
+        "repeated_frames": settings.repeated_frames == "refuse",
+    }
+    for guard, decides in guards.items():
+        metrics.FACE_GUARD.labels(guard).set(decides)
+        if not decides:
+            log.warning("guard_does_not_decide", guard=guard)

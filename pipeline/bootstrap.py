@@ -83,16 +83,17 @@ def run_embedding(settings: Settings, health: Health) -> int:
     engine = open_engine(settings)
     gallery = GalleryReader(settings.kafka, keyring, ExactIndex(engine.dimension), engine.embedder_sha256)
     gallery.start()
+    devices = DeviceRegistry(settings.keys.directory)
     opener = KeyringFrameOpener(
         keyring,
         TerminalRegistry(settings.keys.directory),
-        cameras=DeviceRegistry(settings.keys.directory).get,
+        cameras=devices.get,
         max_age_ms=vision.max_frame_age_ms,
         max_skew_ms=vision.max_clock_skew_ms,
         lanes=topics()[FRAMES].partitions,
     )
     loop = BatchLoop(
-        EmbeddingHandler(opener, engine, gallery, vision, now_us),
+        EmbeddingHandler(opener, engine, gallery, vision, now_us, cameras=devices.get),
         kafka=settings.kafka,
         agent=settings.agent,
         dead=dead_letters(keyring, "embedding"),

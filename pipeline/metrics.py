@@ -29,7 +29,7 @@ SECONDS = (
     10.0,
 )
 
-# How long each stage takes; stage is one of: unseal, decode, detect, align, embed, search, vote, features, verdict,
+# How long each stage takes; stage is one of: unseal, decode, fingerprint, detect, align, embed, search, vote, features, verdict,
 # apply, emit, ...
 STAGE = Histogram("facepay_stage_seconds", "Compute time of one stage for one batch", ["stage"], buckets=SECONDS)
 # How long a record waited between Kafka's timestamp and the start of its processing: queueing, apart from compute.
@@ -63,6 +63,8 @@ ENGINE_PROVIDER = Gauge("facepay_engine_provider_info", "Where each model runs",
 GALLERY = Gauge("facepay_gallery_templates", "Templates searched")
 # Thresholds in force, by name (match, margin, ...).
 THRESHOLD = Gauge("facepay_threshold_ratio", "Thresholds in force", ["name"])
+# 1 where a guard at the face (liveness, eyes, repeated_frames) decides, 0 where it only reports or is off.
+FACE_GUARD = Gauge("facepay_face_guard_bool", "1 when a guard at the face decides", ["guard"])
 # Verdicts by decision, and the reasons behind them.
 VERDICTS = Counter("facepay_verdicts_total", "Verdicts", ["decision"])
 VERDICT_REASONS = Counter("facepay_verdict_reasons_total", "Reason codes of verdicts", ["reason"])

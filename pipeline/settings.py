@@ -59,6 +59,9 @@ class Vision(Section):
     pad: Literal["required", "report_only", "off"] = Field(
         "off", description="presentation-attack detection; all but `required` leave liveness unproven: see risk"
     )
+    eyes: Literal["judge", "report_only"] = Field(
+        "judge", description="closed eyes never vote; `report_only` leaves open whether eyes are open: see risk"
+    )
     drawn_models: Literal["refused", "allowed"] = Field(
         "refused", description="models trained on drawn people: for demos and tests only"
     )

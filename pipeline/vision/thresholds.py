@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import ModelError
 from pipeline.settings import Vision
-from pipeline.vision.models import manifest
-
-_FALLBACK = {"match": 0.475, "strong": 0.65, "margin": 0.08, "same_face": 0.36}
+from pipeline.vision.models import known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +40,18 @@ def thresholds(settings: Vision, of_model: Mapping[str, float]) -> Thresholds:
 
 def known_thresholds(model_sha256: str) -> Mapping[str, float]:
     """What the manifest says of the embedder with that hash; raises `ModelError` for an unknown one."""
-    for spec in manifest():
-        if spec.sha256 == model_sha256:
-            return spec.thresholds
-    raise ModelError(f"reading the thresholds of the embedder {model_sha256}: no known model has this SHA-256")
+    spec = known(model_sha256)
+    if spec is None:
+        raise ModelError(
+            f"reading the thresholds of the embedder {model_sha256}: no known model has this SHA-256; use a model that "
+            "`facepay models list` names"
+        )
+    return spec.thresholds
 
 
 def _first(set_to: float | None, of_model: Mapping[str, float], name: str, setting: str | None) -> float:
     if set_to is not None:
         return set_to
-    of_model = {**_FALLBACK, **of_model}
     if name not in of_model:
         remedy = f", or set {setting}" if setting is not None else ""
         raise ModelError(

@@ -48,28 +48,43 @@ ANN, BOB = derived_id("payer", "ann"), derived_id("payer", "bob")
 DIMENSION = 4
 
 
+GOOD = Quality(eye_distance_px=40, sharpness=300, brightness=0.5, exposure=0, yaw=0, pitch=0, roll=0)
+
+
 def unit(*numbers: float) -> Vector:
     """A vector of length 1."""
     vector = np.array(numbers, np.float32)
     return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
-def face(*embedding: float, width: float = 90, live: Mapping[str, float] | None = None) -> Face:
+def face(
+    *embedding: float,
+    width: float = 90,
+    live: Mapping[str, float] | None = None,
+    eyes_open: bool | None = None,
+    quality: Quality = GOOD,
+    x: float = 10,
+) -> Face:
     """A face with this embedding, made of length 1 unless it is zero."""
     vector = unit(*embedding) if any(embedding) else np.zeros(DIMENSION, np.float32)
     return Face(
-        box=Box(10, 10, width, 100),
+        box=Box(x, 10, width, 100),
         landmarks=np.zeros((5, 2), np.float32),
         detection=0.9,
-        quality=Quality(40, 300, 0.5, 0, 0, 0, 0),
+        quality=quality,
         embedding=vector,
         live=live,
+        eyes_open=eyes_open,
     )
 
 
 ANN_FACE, BOB_FACE, STRANGER = face(1, 0, 0.05, 0.9), face(0, 1, 0.05, 0.9), face(0, 0, 1, 0)
 # cosine 0.74 with its own template and 0 with the other: strong; the next is similar, but not strong
 ANN_UNSURE = face(0.55, 0, 0.8, 0.2)
+
+
+SIDE_PX = 400
+"""Of a scripted picture; boxes lie within it."""
 
 
 class Scripted:
@@ -79,7 +94,7 @@ class Scripted:
     dimension = DIMENSION
     providers: Mapping[str, tuple[str, ...]] = {}
     thresholds: Mapping[str, float] = {"match": 0.475, "strong": 0.65, "margin": 0.08, "same_face": 0.36}
-    live_threshold: float | None = None
+    live_threshold: float | None = 0.85
     live_proven = False
     drawn = False
 
@@ -90,7 +105,7 @@ class Scripted:
     def picture(self, faces: list[Face]) -> bytes:
         """A JPEG on which these faces will be found."""
         self.scripts.append(faces)
-        pixels = np.full((32, 32, 3), len(self.scripts) * 4, np.uint8)
+        pixels = np.full((SIDE_PX, SIDE_PX, 3), len(self.scripts) * 4, np.uint8)
         data: bytes = simplejpeg.encode_jpeg(pixels, quality=100, colorspace="BGR")
         return data
 
@@ -130,10 +145,16 @@ class World:
     offset: int = 0
 
     def frame(
-        self, jpeg: bytes, terms: PaymentTerms = TERMS, *, partition: int = 3, captured_at_us: int | None = None
+        self,
+        jpeg: bytes,
+        terms: PaymentTerms = TERMS,
+        *,
+        partition: int = 3,
+        captured_at_us: int | None = None,
+        by: str | None = None,
     ) -> InMessage:
-        """A sealed frame at the next offset."""
-        camera = Camera(f"{terms.terminal_id}-camera", terms.terminal_id)
+        """A sealed frame at the next offset, of the terminal's own camera or the one called `by`."""
+        camera = Camera(by or f"{terms.terminal_id}-camera", terms.terminal_id)
         sealer = FrameSealer(provision_camera(self.keyring, camera, self.keyring.frame_epochs()))
         at = self.now_us if captured_at_us is None else captured_at_us
         self.offset += 1
@@ -142,21 +163,30 @@ class World:
 
 
 def make_world(
-    folder: Path, engine: Engine, gallery: ExactIndex | None = None, settings: Vision | None = None
+    folder: Path,
+    engine: Engine,
+    gallery: ExactIndex | None = None,
+    settings: Vision | None = None,
+    *,
+    cameras: Sequence[Camera] = (),
 ) -> World:
-    """A world with two terminals, and Ann and Bob enrolled when the engine is scripted."""
+    """A world with two terminals of one camera each and those of `cameras`, and Ann and Bob enrolled when the engine is
+    scripted. Unless `settings` say otherwise, a picture may be shown again and again."""
     keyring = Keyring.create(folder / "keys")
     registry, devices = TerminalRegistry(keyring.folder), DeviceRegistry(keyring.folder)
     for name in ("t-1", "t-2"):
         registry.add(Terminal(name, "shop", "payee-1", "CNY"))
         devices.add(Camera(f"{name}-camera", name))
+    for camera in cameras:
+        devices.add(camera)
     if gallery is None:
         gallery = ExactIndex(engine.dimension)
         gallery.put(derived_id("template", "ann"), ANN, unit(1, 0, 0, 0.9))
         gallery.put(derived_id("template", "bob"), BOB, unit(0, 1, 0, 0.9))
     opener = KeyringFrameOpener(keyring, registry, cameras=devices.get, max_age_ms=10_000, max_skew_ms=2_000)
     times: list[World] = []
-    handler = EmbeddingHandler(opener, engine, gallery, settings or Vision(), lambda: times[0].now_us)
+    settings = settings or Vision(repeated_frames="off")
+    handler = EmbeddingHandler(opener, engine, gallery, settings, lambda: times[0].now_us, cameras=devices.get)
     times.append(World(keyring, registry, engine, gallery, opener, handler))
     return times[0]
 
