@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 import simplejpeg
 
-from pipeline.keys.frames import FRAME_HEADER, SEALED_HEADERS, TERMS_HEADER, TRACE_HEADER
+from pipeline.keys.frames import FRAME_HEADER, MAX_JPEG_BYTES, SEALED_HEADERS, TERMS_HEADER, TRACE_HEADER
 from pipeline.ports import InMessage
 
 Mutator = Callable[[random.Random, bytes], bytes]
@@ -170,14 +170,14 @@ MUTATORS: tuple[Mutator, ...] = (
 
 
 def mutated(draw: random.Random, data: bytes) -> tuple[str, bytes]:
-    """One mutant, or a mutant of a mutant, and the mutators' names."""
+    """One mutant, or a mutant of a mutant, as large as a frame may be, and the mutators' names."""
     names: list[str] = []
     for _ in range(draw.choice([1, 1, 1, 2])):
         if names and not _has_its_parts(data):
             break
         mutator = draw.choice(MUTATORS)
         names.append(mutator.__name__)
-        data = mutator(draw, data)
+        data = mutator(draw, data)[:MAX_JPEG_BYTES]
     return "+".join(names), data
 
 
