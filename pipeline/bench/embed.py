@@ -25,7 +25,7 @@ from pipeline.vision.models import ModelStore
 FRAMES = 32
 ENGINE_GOAL = Goal(">=", 0.95)
 DECODE_GOAL = Goal(">=", 0.9)
-_STAGES = ("detect", "align", "embed", "liveness")
+_STAGES = ("detect", "align", "quality", "embed", "liveness")
 
 
 @dataclass(frozen=True, slots=True)

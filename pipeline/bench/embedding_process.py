@@ -2,11 +2,13 @@
 
 CPU is counted from before the loop has its Kafka clients until it has drained, committed and closed them: joining the
 group, fetching, handling, sending, confirming and committing are all in it; loading models and gallery is not. Wall
-time is from the first batch to the end of the last.
+time is from the first batch to the end of the last. How long batches waited for the models, and the models for batches,
+is told apart from what both computed.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from pipeline.keys.devices import DeviceRegistry
 from pipeline.keys.frames import KeyringFrameOpener
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.terminals import TerminalRegistry
-from pipeline.ports import BatchHandler, HandlerResult, InMessage, Reject
+from pipeline.ports import BatchHandler, HandlerResult, InMessage, PreparingHandler, Reject
 from pipeline.runtime.batch_loop import BatchLoop
 from pipeline.runtime.health import Health
 from pipeline.settings import Agent, Kafka, Vision
@@ -37,7 +39,10 @@ GALLERY = 1_000
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingPlan:
-    """What to run. `faces` are JPEGs of those who are seen; `predecoded` takes their pixels instead of the records'."""
+    """What to run. `faces` are JPEGs of those who are seen; `predecoded` takes their pixels instead of the records'.
+    Frames that were sealed long ago are of one moment, `clock_us`; without it they come now. `ready` is a file that
+    appears when the loop takes what comes.
+    """
 
     bootstrap: str
     source: str
@@ -45,17 +50,21 @@ class EmbeddingPlan:
     hints: str
     group: str
     count: int
-    clock_us: int
+    clock_us: int | None
     keys: Path
     models: Path
     faces: Sequence[bytes] = field(repr=False)
     predecoded: bool
     liveness: bool
+    ready: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRound:
-    """What came of it: `sample` per frame with the engine's stages as parts, the model runs, events, rejects."""
+    """What came of it: `sample` per frame with the stages' seconds as parts (the engine's, and those of the batches:
+    `prepare` and `process` computed, `queue` waited for the models, `idle` the models waited), the model runs, events,
+    rejects.
+    """
 
     sample: Sample
     runs: Sequence[ModelRun]
@@ -65,7 +74,8 @@ class EmbeddingRound:
 
 
 class Metered:
-    """A `BatchHandler` around another that notes when its work began and calls `done` after the last frame."""
+    """A `PreparingHandler` around a handler that notes what its batches did when, and calls `done` after the last
+    frame."""
 
     done: Callable[[], None]
 
@@ -75,16 +85,41 @@ class Metered:
         self._left = count
         self.began_s = self.ended_s = 0.0
         self.batches = self.emitted = self.rejected = 0
+        self.parts = dict.fromkeys(("prepare", "process", "queue", "idle"), 0.0)
 
     def process(self, messages: Sequence[InMessage]) -> Sequence[HandlerResult]:
         """As the inner handler."""
-        self.began_s = self.began_s or time.perf_counter()
-        results = self._inner.process(messages)
+        return self.process_prepared(messages, self.prepare(messages))
+
+    def prepare(self, messages: Sequence[InMessage]) -> tuple[float, object]:
+        """As the inner handler, and when it was done."""
+        began_s = time.perf_counter()
+        self.began_s = self.began_s or began_s
+        inner: object = self._inner.prepare(messages) if isinstance(self._inner, PreparingHandler) else None
+        ended_s = time.perf_counter()
+        self.parts["prepare"] += ended_s - began_s
+        return ended_s, inner
+
+    def process_prepared(
+        self, messages: Sequence[InMessage], prepared: tuple[float, object]
+    ) -> Sequence[HandlerResult]:
+        """As the inner handler."""
+        since_s, inner = prepared
+        began_s = time.perf_counter()
+        if self.ended_s:
+            self.parts["idle"] += began_s - self.ended_s
+        self.parts["queue"] += (began_s - since_s) * len(messages)
+        results = (
+            self._inner.process_prepared(messages, inner)
+            if isinstance(self._inner, PreparingHandler)
+            else self._inner.process(messages)
+        )
         self.batches += 1
         self.rejected += sum(isinstance(result, Reject) for result in results)
         self.emitted += sum(len(result) for result in results if not isinstance(result, Reject))
         self._left -= len(messages)
         self.ended_s = time.perf_counter()
+        self.parts["process"] += self.ended_s - began_s
         if self._left <= 0:
             self.done()
         return results
@@ -125,7 +160,8 @@ class Predecoded:
 
 def run_round(plan: EmbeddingPlan) -> EmbeddingRound:
     """One round; call it by `own_process`, since the loop ends its process when something is wrong."""
-    vision = Vision(pad="report_only" if plan.liveness else "off")
+    # Everybody is seen again and again in the same picture, which an agent at work would refuse.
+    vision = Vision(pad="report_only" if plan.liveness else "off", repeated_frames="report_only")
     taped = open_taped(plan.models, liveness=plan.liveness, max_batch=vision.max_batch, max_faces=MAX_FACES)
     images = [decode_jpeg(jpeg) for jpeg in plan.faces]
     keyring = Keyring.open(plan.keys)
@@ -138,6 +174,7 @@ def run_round(plan: EmbeddingPlan) -> EmbeddingRound:
     taped.engine.faces(images)
     taped.runs()
     began: dict[str, float] = {}
+    health = Health(inner.name, awaits=("assignment",))
 
     def ready() -> bool:
         began.update(stage_seconds(), cpu=cpu_s())
@@ -149,18 +186,27 @@ def run_round(plan: EmbeddingPlan) -> EmbeddingRound:
         kafka=Kafka(bootstrap=plan.bootstrap),
         agent=Agent(),
         dead=dead_letters(keyring, handler.name),
-        health=Health(handler.name),
+        health=health,
         clock=now_us,
         group=plan.group,
         max_batch=vision.max_batch,
         ready=ready,
     )
     handler.done = loop.stop
+    if plan.ready is not None:
+        threading.Thread(target=_announce, args=(health, plan.ready), name="ready", daemon=True).start()
     loop.run()
     used_s = cpu_s() - began["cpu"]
     stages = {name: seconds - began.get(name, 0.0) for name, seconds in stage_seconds().items()}
-    sample = Sample(plan.count, handler.ended_s - handler.began_s, used_s, stages)
+    sample = Sample(plan.count, handler.ended_s - handler.began_s, used_s, {**stages, **handler.parts})
     return EmbeddingRound(sample, taped.runs(), handler.batches, handler.emitted, handler.rejected)
+
+
+def _announce(health: Health, marker: Path) -> None:
+    """Makes the file when the loop has its partitions."""
+    while health.missing():
+        time.sleep(0.05)
+    marker.touch()
 
 
 def _agent(
@@ -188,7 +234,8 @@ def _agent(
         gallery,
         vision,
         # The topic was filled once for all rounds: to the agent, all its frames are of one moment.
-        lambda: plan.clock_us,
+        now_us if plan.clock_us is None else lambda: plan.clock_us or 0,
+        cameras=DeviceRegistry(plan.keys).get,
         source=plan.source,
         recognitions=plan.recognitions,
         hints=plan.hints,
