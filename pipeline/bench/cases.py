@@ -63,6 +63,13 @@ class Report:
         }
 
 
+def beside(checkout: Path) -> tuple[Path | None, Path | None]:
+    """The folders of models and portraits that lie beside a checkout, as far as they are there."""
+    shared = checkout.parent / "shared"
+    found = [folder if folder.is_dir() else None for folder in (shared / "models", shared / "faces" / "congress")]
+    return found[0], found[1]
+
+
 def run(case: Case | None, needs: Needs, say: Callable[[str], None]) -> Report:
     """One case, or all that can run here. One that was asked for and cannot run is an error; of all, it is skipped."""
     report = Report(needs.rounds)

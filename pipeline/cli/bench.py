@@ -34,8 +34,7 @@ def bench(
 ) -> None:
     """Measure ours and a baseline in turns (A B A B ...) and compare them round by round. Only ratios of one run mean
     anything. Exit 1 when a result is void because an invariant was broken; a missed goal is no failure."""
-    from loadtests.demo.options import beside
-    from pipeline.bench.cases import run
+    from pipeline.bench.cases import beside, run
     from pipeline.bench.own_process import quiet_logs
 
     found_models, found_people = beside(CHECKOUT)
