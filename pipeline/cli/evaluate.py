@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,14 +23,15 @@ if TYPE_CHECKING:
     from pipeline.evaluate.sightings import Labels, Sighting
     from pipeline.evaluate.strata import Stratum
     from pipeline.vision.engine import OnnxEngine, Pad
+    from pipeline.vision.faces import Face
 
 app = typer.Typer(help="Error rates on labelled pictures, each with a 95 % interval.", no_args_is_help=True)
 
 Models = Annotated[Path | None, typer.Option(help="Folder of ONNX files; default: the setting vision.models.")]
 Images = Annotated[Path, typer.Option(help="Folder of the pictures that the index names.")]
 Drawn = Annotated[bool, typer.Option("--drawn", help="Allow the models of people who do not exist, on drawn pictures.")]
-MinFace = Annotated[
-    float, typer.Option(min=0, help="The gate: narrower faces are not acquired. Agents use vision.min_face_px.")
+Gated = Annotated[
+    bool, typer.Option("--terminal-gate", help="Acquire only faces that the agents would judge at a terminal.")
 ]
 _MOST_NAMED = 20
 
@@ -49,7 +51,7 @@ def recognition(
     embedder: Annotated[
         str | None, typer.Option(help="Name of the embedding model; default: the preferred one.")
     ] = None,
-    min_face_px: MinFace = 0.0,
+    terminal_gate: Gated = False,
     drawn: Drawn = False,
     json: JsonFlag = False,
 ) -> None:
@@ -69,7 +71,7 @@ def recognition(
     check_names(splits, rows[0])
     kept, listed = without(rows, None if pairs is None else read_table(pairs, ("file_x", "file_y")), leave_out or [])
     engine = open_engine(models, "off", embedder=embedder, drawn=drawn)
-    sightings = sight(engine, images, kept, min_face_px)
+    sightings = sight(engine, images, kept, gated=terminal_gate)
     comparisons = compare(sightings, listed)
     thresholds = dict(engine.thresholds)
     margin = thresholds.pop("margin", 0.0)
@@ -98,7 +100,7 @@ def recognition(
         "not_compared": comparisons.not_compared,
         **_about(engine, sightings, started),
         "left_out": len(rows) - len(kept),
-        "min_face_px": min_face_px,
+        "terminal_gate": terminal_gate,
     }
     console.finish(result, as_json=json, show=lambda: _show_recognition(result, found, strata))
 
@@ -109,7 +111,7 @@ def liveness(
     index: Annotated[Path, typer.Option(help="CSV: file, label (live, or the attack's species); also identity, eyes.")],
     models: Models = None,
     threshold: Annotated[float | None, typer.Option(help="Default: the threshold of the fusion in use.")] = None,
-    min_face_px: MinFace = 0.0,
+    terminal_gate: Gated = False,
     drawn: Drawn = False,
     json: JsonFlag = False,
 ) -> None:
@@ -129,7 +131,7 @@ def liveness(
             "judging liveness: the folder does not hold all models of a known fusion, so that there is no fused score; "
             "add the missing liveness models (facepay models list)"
         )
-    sightings = sight(engine, images, rows, min_face_px)
+    sightings = sight(engine, images, rows, gated=terminal_gate)
     figures = rates.rates(sightings, used)
     eyes = rates.eyes(sightings)
     result = {
@@ -146,7 +148,7 @@ def liveness(
         "eyes": None if eyes is None else asdict(eyes),
         "rows": [_liveness_row(s, used) for s in sightings],
         **_about(engine, sightings, started),
-        "min_face_px": min_face_px,
+        "terminal_gate": terminal_gate,
     }
     console.finish(
         result, as_json=json, show=lambda: _show_liveness(result, [*figures.attacks, figures.bona_fide], eyes)
@@ -180,13 +182,19 @@ def open_engine(models: Path | None, pad: Pad, *, embedder: str | None = None, d
     )
 
 
-def sight(engine: OnnxEngine, folder: Path, rows: Sequence[Labels], min_face_px: float) -> list[Sighting]:
+def sight(engine: OnnxEngine, folder: Path, rows: Sequence[Labels], *, gated: bool) -> list[Sighting]:
     """Every picture of the index, with a bar on a terminal; raises `UsageError` when none can be read."""
+    from pipeline.evaluate.gate import refused
     from pipeline.evaluate.sightings import look
+
+    vision = console.settings().vision
+
+    def refuse(face: Face) -> str:
+        return refused(face, vision) if gated else ""
 
     sightings = list(
         track(
-            look(engine, folder, rows, min_face_px=min_face_px),
+            look(engine, folder, rows, refuse),
             "Looking at faces",
             total=len(rows),
             console=console.err,
@@ -201,11 +209,14 @@ def sight(engine: OnnxEngine, folder: Path, rows: Sequence[Labels], min_face_px:
 
 
 def _about(engine: OnnxEngine, sightings: Sequence[Sighting], started: float) -> dict[str, Any]:
+    from pipeline.evaluate.gate import refused
     from pipeline.evaluate.intervals import LEVEL
     from pipeline.evaluate.resampling import SEED
     from pipeline.evaluate.sightings import counted
 
     counts = counted(sightings)
+    vision = console.settings().vision
+    at_a_terminal = Counter(refused(s.face, vision) for s in sightings if s.face is not None)
     readable = len(sightings) - counts["unreadable"]
     return {
         "pictures": len(sightings),
@@ -217,6 +228,7 @@ def _about(engine: OnnxEngine, sightings: Sequence[Sighting], started: float) ->
         },
         "failure_to_detect": _share(counts["not_detected"], readable),
         "failure_to_acquire": _share(counts["not_acquired"], readable - counts["not_detected"]),
+        "refused_at_a_terminal": {why: count for why, count in at_a_terminal.items() if why},
         "failed": [{"file": s.file, "outcome": s.outcome, "error": s.why} for s in sightings if s.outcome != "seen"],
         "interval": {"level": LEVEL, "seed": SEED},
         "model_sha256": engine.embedder_sha256,

@@ -5,14 +5,14 @@ picture ends in one of four ways, which are counted apart (ISO/IEC 19795-1: fail
 
     unreadable      no picture that can be decoded: an error of the data set, not of the system
     not_detected    a picture without a face that the detector finds
-    not_acquired    a face, but too small for the gate, or without a finite embedding
+    not_acquired    a face, but one that the gate refuses (`gate`), or without a finite embedding
     seen            a face that can be compared
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -88,10 +88,12 @@ def read_index(path: Path, label: str) -> list[Labels]:
     return rows
 
 
-def look(engine: Engine, folder: Path, rows: Iterable[Labels], *, min_face_px: float = 0.0) -> Iterator[Sighting]:
+def look(
+    engine: Engine, folder: Path, rows: Iterable[Labels], refuse: Callable[[Face], str] = lambda _: ""
+) -> Iterator[Sighting]:
     """What the engine sees on each picture of `rows` under `folder`, in order, one decoded picture at a time.
 
-    `min_face_px` is the gate: a face whose box is narrower is not acquired. A picture that cannot be read is a sighting
+    `refuse` is the gate: it says why a face is not acquired, or nothing. A picture that cannot be read is a sighting
     like any other; a device that fails raises `ModelError`.
     """
     for row in rows:
@@ -104,17 +106,8 @@ def look(engine: Engine, folder: Path, rows: Iterable[Labels], *, min_face_px: f
         if not faces:
             yield Sighting(row, "not_detected", why="no face was found")
             continue
-        refusal = _refusal(faces[0], min_face_px)
-        yield Sighting(row, "not_acquired" if refusal else "seen", faces[0], len(faces), refusal)
-
-
-def _refusal(face: Face, min_face_px: float) -> str:
-    """Why a face cannot be compared, or nothing."""
-    if face.box.w < min_face_px:
-        return f"the face is {face.box.w:.0f} pixels wide, below {min_face_px:.0f}"
-    if not face.embedding.any():
-        return "the embedder gave no finite answer"
-    return ""
+        why = refuse(faces[0]) if faces[0].embedding.any() else "the embedder gave no finite answer"
+        yield Sighting(row, "not_acquired" if why else "seen", faces[0], len(faces), why)
 
 
 def counted(sightings: Sequence[Sighting]) -> dict[str, int]:

@@ -64,6 +64,15 @@ def test_no_mated_pair_of_congress_is_missed(congress: dict[str, Any]) -> None:
     assert at["match"]["fmr_ci"][1] < 1e-4
 
 
+def test_what_a_terminal_would_refuse_is_counted_apart(shared: Path, congress: dict[str, Any]) -> None:
+    """Portraits of 18 pixels are compared unless the terminal's gate is asked for, and are then failures to acquire."""
+    assert congress["refused_at_a_terminal"]["come_closer"] > 50
+    faces = shared / "faces" / "pad_apache9"
+    arguments = ("--models", shared / "models", "--images", faces, "--index", faces / "index.csv", "--json")
+    gated = told(run("liveness", *arguments, "--terminal-gate"))
+    assert gated["failures"]["to_acquire"] == sum(gated["refused_at_a_terminal"].values())
+
+
 def test_what_the_data_do_not_support_is_not_said(congress: dict[str, Any]) -> None:
     """223,239 non-mated pairs carry an FMR of 1e-5, and 1e-6 only by extrapolation, which says so."""
     rows = {row["fmr"]: row for row in congress["fnmr_at_fmr"]}

@@ -60,8 +60,8 @@ def test_each_picture_ends_in_one_way(tmp_path: Path) -> None:
         "seen": 2,
         "with_several_faces": 1,
     }
-    (gated,) = look(engine, tmp_path, rows[3:4], min_face_px=61)
-    assert (gated.outcome, gated.why) == ("not_acquired", "the face is 60 pixels wide, below 61")
+    (gated,) = look(engine, tmp_path, rows[3:4], lambda face: f"{face.box.w:.0f} is too narrow")
+    assert (gated.outcome, gated.why) == ("not_acquired", "60 is too narrow")
     (broken,) = look(ByWidth(replace(face, embedding=np.zeros(2, np.float32))), tmp_path, rows[3:4])
     assert (broken.outcome, broken.face is None) == ("not_acquired", False)
 
