@@ -5,22 +5,23 @@ and says what is true about it. `attack` shows the same person on paper or a scr
 into a store. Look at them: `python -m loadtests.people.drawn --sheet FILE.png`.
 """
 
-from loadtests.people.drawn.attacks import Species, attack
+from loadtests.people.drawn.attacks import Instrument, Species, attack
 from loadtests.people.drawn.backgrounds import background
 from loadtests.people.drawn.factors import ALBEDO, SHAPE, Person, person
-from loadtests.people.drawn.noise import Sensor
+from loadtests.people.drawn.noise import Sensor, expose
 from loadtests.people.drawn.painter import Painter
-from loadtests.people.drawn.pictures import portrait, sample
+from loadtests.people.drawn.pictures import lens, portrait, sample
 from loadtests.people.drawn.scenes import scene
 from loadtests.people.drawn.stream import CameraStream, Frame
 from loadtests.people.drawn.truth import Truth
-from loadtests.people.drawn.view import Light, View, random_view
+from loadtests.people.drawn.view import Light, View, random_light, random_view
 
 __all__ = [
     "ALBEDO",
     "SHAPE",
     "CameraStream",
     "Frame",
+    "Instrument",
     "Light",
     "Painter",
     "Person",
@@ -30,8 +31,11 @@ __all__ = [
     "View",
     "attack",
     "background",
+    "expose",
+    "lens",
     "person",
     "portrait",
+    "random_light",
     "random_view",
     "sample",
     "scene",

@@ -197,7 +197,7 @@ def _nose(f: dict[str, float], man: float) -> NoseForm:
         half_width=0.250 * math.exp(0.13 * f["nose_width"] + 0.03 * man),
         bridge_x=0.095 * math.exp(0.22 * f["bridge_width"]),
         bridge_z=0.11 + 0.05 * f["bridge_depth"] + 0.01 * man,
-        tip_z=0.40 + 0.03 * f["nose_length"],
+        tip_z=0.34 + 0.03 * f["nose_length"],
         tip_size=0.125 * math.exp(0.17 * f["nose_tip"]),
         upturn=f["nose_upturn"],
         nostril=0.052 * math.exp(0.22 * f["nostrils"]),

@@ -119,7 +119,7 @@ def _nose(a: Anatomy, x: Floats, y: Floats) -> Floats:
     centre = a.bones.skew * down
     z = ridge * np.exp(-np.abs((x - centre) / width) ** 2.0)
     shift = a.bones.skew
-    z = z + 0.14 * bump(x, y, (shift, n.tip_y + 0.01), (n.tip_size, n.tip_size * 0.9))
+    z = z + 0.115 * bump(x, y, (shift, n.tip_y + 0.01), (n.tip_size, n.tip_size * 0.9))
     for side in (-1.0, 1.0):
         at = (shift + side * (n.half_width - 0.075), n.tip_y + 0.045)
         z = z + 0.16 * bump(x, y, at, (0.090, 0.095))
