@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.domain.quality import Limits, Look
 from pipeline.domain.recognition import Answer, Candidate, Policy, SeenFace, Vote, advance, identifiable, lone
 from pipeline.domain.recognition import Frame as Observation
 from pipeline.domain.tracks import Place
@@ -26,7 +25,7 @@ from pipeline.vision.decode import Image
 from pipeline.vision.engine import Engine
 from pipeline.vision.faces import Face
 from pipeline.vision.liveness import FUSED
-from pipeline.vision.thresholds import thresholds
+from pipeline.vision.thresholds import look, quality_limits, thresholds
 from schemas.events import PaymentTerms
 
 Cameras = Callable[[str], Camera | None]
@@ -109,7 +108,7 @@ class Votes:
         for face in faces:
             box = face.box
             inside = in_zone(zone, (box.x + box.w / 2) / width, (box.y + box.h / 2) / height)
-            seen.append(SeenFace(place=Place(box.x, box.y, box.w, box.h), look=_look(face), in_zone=inside))
+            seen.append(SeenFace(place=Place(box.x, box.y, box.w, box.h), look=look(face), in_zone=inside))
         alone = lone(seen, self.policy)
         wanted = alone is not None and identifiable(seen[alone], self.policy) and self._eyes(faces[alone]) is not False
         return Looks(seen, alone, wanted)
@@ -184,33 +183,6 @@ def policy(settings: Vision, engine: Engine) -> Policy:
         max_repeated=settings.max_repeated_frames,
         live_threshold=engine.live_threshold if settings.pad == "required" else None,
         live_floor=settings.live_floor,
-    )
-
-
-def quality_limits(settings: Vision) -> Limits:
-    """How well a face must be seen."""
-    return Limits(
-        min_eye_distance_px=settings.min_eye_distance_px,
-        min_sharpness=settings.min_sharpness,
-        min_brightness=settings.min_brightness,
-        max_brightness=settings.max_brightness,
-        max_clipped=settings.max_clipped,
-        max_yaw=settings.max_yaw,
-        max_pitch=settings.max_pitch,
-        max_roll_deg=settings.max_roll_deg,
-    )
-
-
-def _look(face: Face) -> Look:
-    seen = face.quality
-    return Look(
-        eye_distance_px=seen.eye_distance_px,
-        sharpness=seen.sharpness,
-        brightness=seen.brightness,
-        clipped=seen.exposure,
-        yaw=seen.yaw,
-        pitch=seen.pitch,
-        roll_deg=seen.roll,
     )
 
 

@@ -47,18 +47,21 @@ def enrol(
     from pipeline.topics import GALLERY, PAYERS
     from pipeline.vision.engine import OnnxEngine
     from pipeline.vision.sessions import Execution
-    from pipeline.vision.thresholds import thresholds
+    from pipeline.vision.thresholds import quality_limits, thresholds
 
     settings = console.settings()
     payer_id = uuid7(time.time_ns() // 1000) if payer is None else _known(payer)
     pin = None if pin_file is None else _read_pin(pin_file)
     keyring = Keyring.open(settings.keys.directory)
     vision = settings.vision
-    engine = OnnxEngine.open(models or vision.models, Execution(gpu=vision.gpu, threads=vision.threads))
+    execution = Execution(gpu=vision.gpu, threads=vision.threads)
+    engine = OnnxEngine.open(models or vision.models, execution, drawn=vision.drawn_models == "allowed")
     match = thresholds(vision, engine.thresholds).match
     pictures = _look(engine, images)
     try:
-        vectors = usable_vectors(pictures, min_face_px=vision.min_face_px, min_cosine=match)
+        vectors = usable_vectors(
+            pictures, min_face_px=vision.min_face_px, min_cosine=match, limits=quality_limits(vision)
+        )
         identity(settings.kafka, (GALLERY, PAYERS))
         with _gallery(settings, keyring, engine) as gallery:
             check_not_enrolled(gallery, payer_id, vectors, threshold=match)
@@ -95,12 +98,14 @@ def _look(engine: Engine, images: Sequence[Path]) -> list[Picture]:
     """The faces of each picture, as enrolment judges them."""
     from pipeline.gallery.enrolment import Picture, SeenFace
     from pipeline.vision.decode import read_image
+    from pipeline.vision.thresholds import look
 
     silent = len(images) < 2 or not console.err.is_terminal
     pictures = []
     for path in track(images, "Looking for faces", console=console.err, disable=silent):
         faces = engine.faces([read_image(path)])[0]
-        pictures.append(Picture(path.name, [SeenFace(face.box.w, face.embedding) for face in faces]))
+        seen = [SeenFace(face.box.w, face.embedding, look(face), face.eyes_open) for face in faces]
+        pictures.append(Picture(path.name, seen))
     return pictures
 
 

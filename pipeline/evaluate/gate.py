@@ -6,10 +6,10 @@ agents is applied where it is asked for, and counted always: a failure to acquir
 
 from __future__ import annotations
 
-from agents.embedding_vote import quality_limits
 from pipeline.domain.quality import Look, refusal
 from pipeline.settings import Vision
 from pipeline.vision.faces import Face
+from pipeline.vision.thresholds import quality_limits
 
 
 def refused(face: Face, settings: Vision) -> str:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from pipeline.domain.quality import Limits, Look, Refusal, refusal
 from pipeline.errors import FacepayError, KafkaUnavailable
 from pipeline.gallery.templates import seal_template
 from pipeline.keys.keyring import Keyring
@@ -31,7 +32,7 @@ _CONFIRM_S = 30.0
 
 class EnrolmentRefused(FacepayError):
     """The pictures do not make an enrolment. `reason`: `no_picture`, `no_face`, `several_faces`, `face_too_small`,
-    `inconsistent` or `already_enrolled`."""
+    `badly_lit`, `turned_away`, `blurred`, `eyes_closed`, `inconsistent` or `already_enrolled`."""
 
     exit_code = 1
 
@@ -42,10 +43,14 @@ class EnrolmentRefused(FacepayError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeenFace:
-    """One face of a picture: the width of its box in pixels and its embedding, float32 (d,), of length 1."""
+    """One face of a picture: the width of its box in pixels and its embedding, float32 (d,), of length 1.
+
+    `look` and `eyes_open` are None where nobody measured them."""
 
     width_px: float
     vector: Vector = field(repr=False)
+    look: Look | None = None
+    eyes_open: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,9 +61,14 @@ class Picture:
     faces: Sequence[SeenFace]
 
 
-def usable_vectors(pictures: Sequence[Picture], *, min_face_px: float, min_cosine: float) -> list[Vector]:
-    """One embedding per picture, if each shows exactly one face at least `min_face_px` wide and every two of them are
-    at least `min_cosine` alike; else raises `EnrolmentRefused`. The same picture given twice counts once."""
+def usable_vectors(
+    pictures: Sequence[Picture], *, min_face_px: float, min_cosine: float, limits: Limits | None = None
+) -> list[Vector]:
+    """One embedding per picture, if each shows exactly one face at least `min_face_px` wide, seen as well as `limits`
+    ask and without closed eyes, and every two of them are at least `min_cosine` alike; else raises `EnrolmentRefused`.
+    The same picture given twice counts once.
+
+    A template is compared with every frame to come: what a terminal would refuse must not become one."""
     if not pictures:
         raise EnrolmentRefused("no_picture", "enrolling: no picture was given; pass at least one")
     vectors: list[Vector] = []
@@ -78,6 +88,7 @@ def usable_vectors(pictures: Sequence[Picture], *, min_face_px: float, min_cosin
                 f"enrolling: the face in {picture.name} is {face.width_px:.0f} pixels wide, at least "
                 f"{min_face_px:.0f} are needed; use a larger picture",
             )
+        _check_look(picture.name, face, limits)
         for name, vector in zip(names, vectors, strict=True):
             if not float(vector @ face.vector) >= min_cosine:
                 raise EnrolmentRefused(
@@ -88,6 +99,27 @@ def usable_vectors(pictures: Sequence[Picture], *, min_face_px: float, min_cosin
             vectors.append(face.vector)
             names.append(picture.name)
     return vectors
+
+
+_BADLY_SEEN: Mapping[Refusal, tuple[str, str, str]] = {
+    "come_closer": ("face_too_small", "is seen in too few pixels", "use a larger picture"),
+    "better_light": ("badly_lit", "is too dark, too bright or without detail", "use an evenly lit picture"),
+    "look_here": ("turned_away", "is turned away", "use a frontal portrait"),
+    "hold_still": ("blurred", "is blurred", "use a sharp picture"),
+}
+"""Why a face is not seen well: the reason, what was found, what to do."""
+
+
+def _check_look(name: str, face: SeenFace, limits: Limits | None) -> None:
+    """Raises `EnrolmentRefused` for a face that a terminal would not judge."""
+    why = refusal(face.look, limits) if face.look is not None and limits is not None else None
+    if why is not None:
+        reason, found, remedy = _BADLY_SEEN[why]
+        raise EnrolmentRefused(reason, f"enrolling: the face in {name} {found}; {remedy}")
+    if face.eyes_open is False:
+        raise EnrolmentRefused(
+            "eyes_closed", f"enrolling: the eyes of the face in {name} are closed; use a picture with open eyes"
+        )
 
 
 def check_not_enrolled(search: GallerySearch, payer_id: str, vectors: Sequence[Vector], *, threshold: float) -> None:

@@ -1,4 +1,4 @@
-"""The cosines that decide: what the settings say, else what the embedder's manifest says.
+"""The limits that decide about a face: what the settings say, else what the embedder's manifest says.
 
 A threshold belongs to a model: 0.475 means one false match in 100,000 for one embedder and nothing for another. So the
 settings leave it open by default, and everything that compares embeddings (the agent, enrolment, the demo) asks here.
@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.domain.quality import Limits, Look
 from pipeline.errors import ModelError
 from pipeline.settings import Vision
+from pipeline.vision.faces import Face
 from pipeline.vision.models import known
 
 
@@ -47,6 +49,34 @@ def known_thresholds(model_sha256: str) -> Mapping[str, float]:
             "`facepay models list` names"
         )
     return spec.thresholds
+
+
+def quality_limits(settings: Vision) -> Limits:
+    """How well a face must be seen."""
+    return Limits(
+        min_eye_distance_px=settings.min_eye_distance_px,
+        min_sharpness=settings.min_sharpness,
+        min_brightness=settings.min_brightness,
+        max_brightness=settings.max_brightness,
+        max_clipped=settings.max_clipped,
+        max_yaw=settings.max_yaw,
+        max_pitch=settings.max_pitch,
+        max_roll_deg=settings.max_roll_deg,
+    )
+
+
+def look(face: Face) -> Look:
+    """What was measured of a face, as the rules of quality see it."""
+    seen = face.quality
+    return Look(
+        eye_distance_px=seen.eye_distance_px,
+        sharpness=seen.sharpness,
+        brightness=seen.brightness,
+        clipped=seen.exposure,
+        yaw=seen.yaw,
+        pitch=seen.pitch,
+        roll_deg=seen.roll,
+    )
 
 
 def _first(set_to: float | None, of_model: Mapping[str, float], name: str, setting: str | None) -> float:

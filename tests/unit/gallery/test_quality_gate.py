@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pipeline.domain.quality import Limits, Look
 from pipeline.gallery.enrolment import EnrolmentRefused, Picture, SeenFace, check_not_enrolled, usable_vectors
 from pipeline.gallery.index import ExactIndex
 from pipeline.ports import Vector
@@ -15,8 +18,23 @@ def at(degrees: float) -> Vector:
     return np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], np.float32)
 
 
-def picture(*degrees: float, width_px: float = 80) -> Picture:
-    return Picture("a picture", [SeenFace(width_px, at(d)) for d in degrees])
+LIMITS = Limits(
+    min_eye_distance_px=20,
+    min_sharpness=10,
+    min_brightness=0.1,
+    max_brightness=0.9,
+    max_clipped=0.5,
+    max_yaw=0.4,
+    max_pitch=0.3,
+    max_roll_deg=30,
+)
+SEEN_WELL = Look(eye_distance_px=40)
+
+
+def picture(
+    *degrees: float, width_px: float = 80, look: Look | None = SEEN_WELL, eyes_open: bool | None = None
+) -> Picture:
+    return Picture("a picture", [SeenFace(width_px, at(d), look, eyes_open) for d in degrees])
 
 
 @pytest.mark.parametrize(
@@ -31,18 +49,27 @@ def picture(*degrees: float, width_px: float = 80) -> Picture:
         ([picture(0), picture()], "no_face"),
         ([picture(0, 20)], "several_faces"),
         ([picture(0, width_px=47.9)], "face_too_small"),
+        ([picture(0, look=replace(SEEN_WELL, eye_distance_px=19))], "face_too_small"),
+        ([picture(0, look=replace(SEEN_WELL, brightness=0.05))], "badly_lit"),
+        ([picture(0, look=replace(SEEN_WELL, yaw=0.5))], "turned_away"),
+        ([picture(0, look=replace(SEEN_WELL, sharpness=2))], "blurred"),
+        ([picture(0), picture(20, eyes_open=False)], "eyes_closed"),
+        ([picture(0, eyes_open=True), picture(20, eyes_open=None)], 2),
+        ([picture(0, look=None)], 1),
         ([picture(0), picture(70)], "inconsistent"),
         ([picture(0), picture(50), picture(100)], "inconsistent"),  # neighbours agree, the ends do not
         ([picture(0), Picture("nan", [SeenFace(80, np.full(2, np.nan, np.float32))])], "inconsistent"),
     ],
 )
 def test_the_quality_gate(pictures: list[Picture], outcome: int | str) -> None:
-    """Exactly one face each, wide enough, every two alike at 60 degrees or less; else a reason."""
+    """Exactly one face each, wide enough, seen well, eyes not closed, every two alike at 60 degrees or less; else a
+    reason.
+    """
     if isinstance(outcome, int):
-        assert len(usable_vectors(pictures, min_face_px=48, min_cosine=0.5)) == outcome
+        assert len(usable_vectors(pictures, min_face_px=48, min_cosine=0.5, limits=LIMITS)) == outcome
     else:
         with pytest.raises(EnrolmentRefused) as refused:
-            usable_vectors(pictures, min_face_px=48, min_cosine=0.5)
+            usable_vectors(pictures, min_face_px=48, min_cosine=0.5, limits=LIMITS)
         assert (refused.value.reason, refused.value.exit_code) == (outcome, 1)
 
 
