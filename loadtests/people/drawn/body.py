@@ -62,9 +62,9 @@ class Body:
             half = [(-0.9, -1.2), (-1.18, -0.3), (-1.12, 0.3 + end)]
             shapes.append(_Shape(_mirrored(half, (0.0, 0.2 + end)), p.hair * 0.5, 0))
         neck = a.bones.neck_x
-        shapes.append(_Shape(_mirrored([(-neck + 0.02, -0.30), (-neck - 0.06, -0.05), (-1.6, 0.5)], None), p.skin * 0.86, 0))
+        shapes.append(_Shape(_mirrored([(-neck + 0.02, -0.30), (-neck - 0.06, -0.05), (-1.5, 0.5), (-1.0, 1.0)], None), p.skin * 0.86, 0))
         line = 0.10 + 0.55 * draw.random() ** 2
-        side = [(-0.70, -0.03), (-1.3, 0.16), (-2.05 * wide, 0.42), (-2.5 * wide, 0.95), (-2.7 * wide, 2.2), (-2.8 * wide, 4.5)]
+        side = [(-0.70, -0.03), (-1.3, 0.16), (-2.05 * wide, 0.42), (-2.5 * wide, 0.95), (-2.7 * wide, 2.2), (-2.8 * wide, 5.0), (-2.8 * wide, 14.0)]
         shirt = [*side, *((-x, y) for x, y in reversed(side)), (0.42, line), (0.0, line + 0.12), (-0.42, line)]
         shapes.append(_Shape(curve(shirt, 5), cloth, 0))
         collar = _mirrored([(-0.70, -0.03), (-0.42, line)], (0.0, line + 0.12))

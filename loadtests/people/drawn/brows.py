@@ -21,7 +21,7 @@ def paint_brows(a: Anatomy, p: Palette, skin: Floats) -> None:
         left, right = sorted((side * (e.brow_x - e.brow_half - 0.1), side * (e.brow_x + e.brow_half + 0.1)))
         rows, columns = window(left, right, e.brow_y - 0.27, e.brow_y + 0.24)
         s = (side * x[:, columns] - e.brow_x) / e.brow_half
-        arch = e.brow_arch * (1 - (s - 0.30) ** 2 * 1.1) + e.brow_tilt * s * 0.9
+        arch = e.brow_arch * (1 - (s - 0.28) ** 2 * 0.8) + e.brow_tilt * s * 0.9
         middle = e.brow_y - arch + 0.35 * e.brow_arch + 0.004 * side * a.bones.skew
         thick = e.brow_thick * along([(-1.3, 0.55), (-0.9, 0.85), (-0.4, 1.0), (0.2, 0.82), (0.8, 0.38), (1.3, 0.1)], s)
         off = (y[rows] - middle) / np.maximum(thick, 0.008)

@@ -41,7 +41,7 @@ def palette(a: Anatomy) -> Palette:
     skin = _read(_SKIN, 0.04 + 0.94 * melanin)
     skin = skin * np.array([1 - 0.055 * c["yellow"], 1 - 0.022 * c["redness"], 1 + 0.022 * c["redness"]], np.float32)
     red = np.array([118, 104, 196], np.float32) * (1 - 0.42 * melanin)
-    red = red + np.array([-8, -12, 14], np.float32) * c["lip_red"]
+    red = red + np.array([-10, -16, 18], np.float32) * c["lip_red"]
     strength = 0.50 + 0.10 * c["lip_red"] - 0.08 * a.masculine
     lip = (skin * (1 - strength) * 0.92 + red * strength) * np.exp(-0.10 * c["lip_dark"] - 0.05 * melanin)
     dark = normal_share(0.85 * c["hair_melanin"] + 1.1 * c["melanin"] + 0.55)
@@ -50,7 +50,7 @@ def palette(a: Anatomy) -> Palette:
     grey = float(np.clip((a.years - 44) / 28, 0, 0.95))
     silver = np.array([176, 180, 182], np.float32)
     brown = normal_share(c["iris_brown"] + 0.9 * c["melanin"] + 0.45)
-    iris = _read(_IRIS, brown) * np.exp(0.14 * c["iris_light"])
+    iris = _read(_IRIS, brown) * np.exp(0.26 * c["iris_light"])
     shade = hair * (1 - 0.6 * grey) + silver * 0.6 * grey
     brow = shade * 0.75 * np.exp(-0.22 * c["brow_dark"]) + 6
     return Palette(

@@ -42,7 +42,7 @@ class EyePainter:
         self._s = s
         beyond = np.maximum(np.abs(self._u) - e.half_width, 0)
         arc = np.power(np.clip(1 - (s - e.peak * (1 - s * s)) ** 2, 0, 1), 0.72)
-        arc = arc * (1 - 0.35 * e.hood * step(-s, 0.15, 0.95))
+        arc = arc * (1 - 0.60 * e.hood * step(-s, 0.10, 0.90))
         self._upper = np.asarray(-0.56 * e.height * arc, np.float32)
         self._lower = np.asarray(0.40 * e.height * np.power(np.clip(1 - (s - 0.18 * (1 - s * s)) ** 2, 0, 1), 0.9), np.float32)
         self._shut = np.asarray(0.26 * e.height * (1 - s * s), np.float32)
@@ -53,9 +53,9 @@ class EyePainter:
         self._skin = skin[self.rows, self.columns].copy()
         c = a.colour
         made_up = max(0.0, -0.8 * a.masculine + 0.5 * c["lashes"])
-        self._lash = (0.015 * math.exp(0.25 * c["lashes"] - 0.12 * a.masculine), min(0.62 + 0.14 * made_up, 0.95))
+        self._lash = (0.016 * math.exp(0.42 * c["lashes"] - 0.12 * a.masculine), min(0.62 + 0.14 * made_up, 0.95))
         self._shadow = np.array([0.10, 0.16, 0.14], np.float32) * min(0.35 + 0.55 * made_up, 1.3)
-        self._crease = 0.34 * (1 - 0.55 * e.hood)
+        self._crease = 0.42 * (1 - 0.55 * e.hood)
         self._kept: dict[tuple[int, ...], Pixels] = {}
         self._rays = plane(51, 2.0)[self.rows, self.columns]
 

@@ -119,7 +119,7 @@ def _strands(a: Anatomy, p: Palette, x: Floats, y: Floats, length: float, curl: 
     if length < -0.4:
         field = 0.35 * field + 0.55 * plane(37, 2.0)
     sheen = np.exp(-(((reach - 0.85) / 0.22) ** 2)) * (0.20 * (1 - curl) + 0.05)
-    light = 0.90 + 0.15 * field + sheen
+    light = 0.90 + (0.15 - 0.05 * curl) * field + sheen
     depth = 1 - 0.28 * step(y, -0.2, 1.2) * step(-np.abs(x), -1.25, -0.85)
     light = np.clip(light * depth, 0.35, 1.7)
     paint = p.hair[None, None] * light[..., None]

@@ -23,12 +23,14 @@ from loadtests.people.drawn.truth import Floats
 PIVOT = np.array([0.0, 0.53, 0.30])
 """The point of the head that does not move when it turns: between eyes and mouth."""
 
-_SIDE = 120
+_SIDE = 104
 _REACH = 2.8
 _CELL = 2 * _REACH / (_SIDE - 1)
 _LINE = np.linspace(-_REACH, _REACH, _SIDE, dtype=np.float32)
 _ROW_STEP = np.float32(32.0)
-_FLAT_TARGETS = (_LINE[None, :] + _ROW_STEP * np.arange(_SIDE, dtype=np.float32)[:, None]).ravel()
+_FLAT_TARGETS = (_LINE[None, :] + _ROW_STEP * np.arange(_SIDE, dtype=np.float32)[:, None]).ravel().astype(np.float64)
+_FLAT_LINE = np.tile(_LINE.astype(np.float64), _SIDE)
+_ROW_STARTS = _ROW_STEP * np.arange(_SIDE, dtype=np.float32)[:, None]
 _MIDDLE_Y = 0.07
 COARSE = 3
 
@@ -94,6 +96,6 @@ def _shift(height: Floats, height_scale: float, d: npt.NDArray[np.float64], t: f
     z[:, 0] = z[:, -1] = 0
     s = _LINE - np.float32(t) * z
     envelope = np.minimum.accumulate(s[:, ::-1], axis=1)[:, ::-1]
-    known = envelope + _ROW_STEP * np.arange(_SIDE, dtype=np.float32)[:, None]
-    u = np.interp(_FLAT_TARGETS, known.ravel(), np.tile(_LINE, _SIDE)).reshape(_SIDE, _SIDE)
+    known = envelope + _ROW_STARTS
+    u = np.interp(_FLAT_TARGETS, known.ravel(), _FLAT_LINE).reshape(_SIDE, _SIDE)
     return np.asarray(u - _LINE, np.float32)

@@ -44,14 +44,17 @@ def _zones(a: Anatomy, p: Palette, x: Floats, y: Floats) -> tuple[Floats, Floats
         redness = redness + (0.22 + 0.06 * c["eye_shadow"]) * bump(x, y, (side * e.x, 0.02), (0.26, 0.18))
         at = (a.bones.skew + side * (a.nose.half_width * 0.52), a.nose.tip_y + 0.085 - 0.03 * a.nose.upturn)
         wide = 1.0 + 0.18 * a.nose.upturn
-        hole = bump(x, y, at, (a.nose.nostril * 1.15, max(a.nose.nostril * 0.62 * wide, 0.018)))
+        hole = bump(x, y, at, (a.nose.nostril * 1.15, max(a.nose.nostril * 0.66 * wide, 0.018)))
         tone = tone * (1 - 0.72 * hole)
         wing = bump(x, y, (a.bones.skew + side * (a.nose.half_width + 0.012), a.nose.tip_y + 0.05), (0.028, 0.085))
         tone = tone * (1 - 0.20 * wing)
+    tip = bump(x, y, (a.bones.skew, a.nose.tip_y), (a.nose.tip_size, 0.8 * a.nose.tip_size))
+    tone = tone * (1 + 0.06 * tip)
+    redness = redness + 0.25 * tip
     under = bump(x, y, (a.bones.skew, a.nose.base_y + 0.02), (a.nose.half_width * 0.9, 0.045))
     tone = tone * (1 - 0.20 * under)
     tone = tone * (1 - 0.09 * bump(x, y, (0, m.y + m.lower + 0.09), (0.26, 0.05)))
-    tone = tone * (1 - 0.05 * m.philtrum * bump(x, y, (0, m.y - 0.2), (0.04, 0.10)))
+    tone = tone * (1 - 0.10 * m.philtrum * bump(x, y, (0, m.y - 0.2), (0.04, 0.10)))
     blotches = 0.016 * (c["mottle_a"] * plane(1, 26) + c["mottle_b"] * plane(2, 26) + c["mottle_c"] * plane(3, 26))
     tone = tone + blotches + 0.010 * plane(4, 9) + (0.010 + 0.006 * a.old) * plane(5, 2.2)
     redness = redness + 0.10 * plane(6, 20) + 0.08 * plane(7, 6)
@@ -63,17 +66,17 @@ def _folds(a: Anatomy, added: float | None) -> Floats:
     c = a.colour
     kept = np.ones((HEIGHT, WIDTH), np.float32)
     lines = np.zeros((HEIGHT, WIDTH), np.float32)
-    forehead = _depth(0.15 + 0.30 * c["forehead_lines"] + 0.9 * a.old, added)
+    forehead = _depth(0.2 + 0.45 * c["forehead_lines"] + 0.9 * a.old, added)
     draw_line(lines, [(-0.55, -0.60), (-0.2, -0.66), (0.2, -0.66), (0.55, -0.60)], forehead * 0.55)
     draw_line(lines, [(-0.50, -0.76), (-0.2, -0.82), (0.2, -0.82), (0.50, -0.76)], forehead * 0.45)
     draw_line(lines, [(-0.05, -0.42), (-0.06, -0.26)], forehead * 0.4)
-    crow = _depth(0.1 + 0.30 * c["crow_feet"] + 0.9 * a.old, added)
+    crow = _depth(0.25 + 0.60 * c["crow_feet"] + 0.9 * a.old, added)
     e, n, m = a.eyes, a.nose, a.mouth
     outer = e.x + e.half_width
     fold = _depth(a.bones.nasolabial, added)
     for s in (-1.0, 1.0):
         for rise in (-0.10, 0.0, 0.10):
-            draw_line(lines, [(s * (outer + 0.05), rise * 0.4), (s * (outer + 0.20), rise * 1.2 + 0.02)], crow * 0.4)
+            draw_line(lines, [(s * (outer + 0.05), rise * 0.4), (s * (outer + 0.20), rise * 1.2 + 0.02)], crow * 0.42)
         start, end = n.half_width + 0.06, m.half_width + 0.13
         draw_line(lines, [(s * start, n.tip_y), (s * (start + end) / 2 + s * 0.03, m.y - 0.22), (s * end, m.y + 0.02)], fold * 0.6)
         draw_line(lines, [(s * (e.x - 0.17), 0.17), (s * e.x, 0.26), (s * (e.x + 0.15), 0.22)], 0.45 * _depth(e.bag, added))
@@ -95,14 +98,14 @@ def ageing_lines(a: Anatomy) -> Floats:
 def _freckles(a: Anatomy, p: Palette, skin: Floats) -> None:
     """Freckles where two mixed fields peak: the factors move them all over the face."""
     c = a.colour
-    amount = c["freckles"] + 0.4 * c["hair_red"] - 1.4 * p.melanin
-    if amount < -0.9:
+    amount = 0.4 + c["freckles"] + 0.3 * c["hair_red"] - 1.0 * p.melanin
+    if amount < -1.8:
         return
     rows, columns = window(-0.95, 0.95, -0.5, 1.0)
     field = 0.7 * plane(11, 2.7) + 0.4 * c["mottle_a"] * plane(12, 3.0) + 0.4 * c["mottle_c"] * plane(13, 2.6)
     x, y = sheet()
     where = bump(x, y, (0, 0.35), (0.85, 0.42))[rows, columns]
-    dots = step(field[rows, columns], 0.9, 2.0) * where * float(np.clip(0.30 + 0.35 * amount, 0, 0.8))
+    dots = step(field[rows, columns], 0.9, 2.0) * where * float(np.clip(0.42 + 0.24 * amount, 0, 0.9))
     skin[rows, columns] *= 1 - dots[..., None] * np.array([0.46, 0.36, 0.22], np.float32)
 
 
@@ -110,7 +113,7 @@ def _moles(a: Anatomy, p: Palette, skin: Floats) -> None:
     """Two moles whose places are factors."""
     c = a.colour
     x, y = sheet()
-    size = 0.026 * math.exp(0.35 * c["spot_size"])
+    size = 0.032 * math.exp(0.38 * c["spot_size"])
     for name_x, name_y, scale in (("mole_x", "mole_y", 1.0), ("mole_two_x", "mole_two_y", 0.8)):
         across = 1.5 * (normal_share(c[name_x]) - 0.5)
         down = -0.62 + 1.95 * normal_share(c[name_y])
