@@ -48,7 +48,7 @@ NOBODY = Detections(np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Cells:
+class Cells:
     """Cells of one stride that may hold a face: `image` (n,) is the index of theirs, `values` (n, 16) are cls, obj, box
     and points as the network gave them, `place` (n, 2) column and row, `stride` pixels.
     """
@@ -77,12 +77,15 @@ class YuNet:
         fitted = [self._fit(image) for image in images]
         for index, (image, _) in enumerate(fitted):
             groups[self._padded(image)].append(index)
-        cells: list[_Cells] = []
+        cells: list[Cells] = []
         for (height, width), members in groups.items():
             runs: list[tuple[list[int], list[Tensor]]] = []
+            sizes: list[int] = []
             for part, size in self._session.parts(len(members)):
                 indices = members[part]
-                bound = self._session.bound(self._pixels.shape(size, height, width), slot=len(runs))
+                # Slots count per shape: a batch of five in runs of four and one has a first of each.
+                bound = self._session.bound(self._pixels.shape(size, height, width), slot=sizes.count(size))
+                sizes.append(size)
                 self._pixels.fill(bound, [fitted[index][0] for index in indices])
                 runs.append((indices, self._session.run_bound(bound)))
             for indices, outputs in runs:
@@ -106,7 +109,7 @@ class YuNet:
         height, width = image.shape[:2]
         return -(-height // 32) * 32, -(-width // 32) * 32
 
-    def _likely(self, outputs: Sequence[Tensor], images: Indices, width: int) -> list[_Cells]:
+    def _likely(self, outputs: Sequence[Tensor], images: Indices, width: int) -> list[Cells]:
         """The cells worth a closer look in the outputs of one run, in the manifest's order (cls, obj, bbox, kps, each
         for strides 8, 16, 32); `images` are the indices of the run's rows.
         """
@@ -120,10 +123,10 @@ class YuNet:
             values = np.concatenate([o.reshape(-1, o.shape[2])[hits] for o in outputs[level::3]], axis=1)
             row, cell = np.divmod(hits, count)
             place = np.stack([cell % (width // stride), cell // (width // stride)], axis=1)
-            found.append(_Cells(images[row], values, place, stride))
+            found.append(Cells(images[row], values, place, stride))
         return found
 
-    def _faces(self, cells: Sequence[_Cells], scales: Sequence[float]) -> list[Detections]:
+    def _faces(self, cells: Sequence[Cells], scales: Sequence[float]) -> list[Detections]:
         """The faces of every image: `scales` has what each was scaled by."""
         faces = [NOBODY] * len(scales)
         if not cells:

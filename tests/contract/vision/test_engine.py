@@ -60,6 +60,17 @@ def test_batches_of_one_padded_size_share_a_run_on_a_gpu_and_agree(
         assert same(one, many[0])
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
+def test_any_number_of_pictures_of_one_size_fits_into_runs_of_several_sizes(
+    shared: Path, engine: OnnxEngine, portraits: list[Image], count: int
+) -> None:
+    """Five pictures in runs of two, two and one: each run of a size has room of its own, and all find the same."""
+    paired = OnnxEngine.open(shared / "models", Execution(batch=2))
+    alone = engine.faces([portraits[0]])[0][0]
+    for found in paired.faces([portraits[0]] * count):
+        assert np.allclose(found[0].landmarks, alone.landmarks, atol=1e-3)
+
+
 def test_two_people_come_out_largest_first(engine: OnnxEngine, portraits: list[Image]) -> None:
     """A portrait beside a smaller copy of another: two faces, the larger one first, each with its own embedding."""
     small = np.asarray(cv2.resize(portraits[1], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA), np.uint8)
