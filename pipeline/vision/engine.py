@@ -28,6 +28,7 @@ from pipeline.vision.eyes import Eyes, eyes_open
 from pipeline.vision.faces import Box, Face
 from pipeline.vision.liveness import Liveness
 from pipeline.vision.models import FusionSpec, ModelSpec, ModelStore, fusions, manifest, unmixed
+from pipeline.vision.scrfd import Scrfd
 from pipeline.vision.sessions import Execution, Session, open_session
 
 log = structlog.get_logger(__name__)
@@ -101,6 +102,7 @@ class OnnxEngine:
         self.embedder_sha256 = embedder.spec.sha256
         self.dimension = self._embedder.dimension
         self.providers = {session.spec.name: session.providers for session in sessions}
+        self.precisions = {session.spec.name: session.precision for session in sessions}
         self.batches = {session.spec.name: session.best_batch for session in sessions}
         self.thresholds = embedder.spec.thresholds
         self.live_threshold = None if fusion is None else fusion.threshold
@@ -192,7 +194,7 @@ class Detector(Protocol):
         ...
 
 
-DETECTORS: Mapping[str, Callable[[Session], Detector]] = {"yunet": YuNet}
+DETECTORS: Mapping[str, Callable[[Session], Detector]] = {"yunet": YuNet, "scrfd": Scrfd}
 
 
 def _liveness(store: ModelStore, fusion: FusionSpec | None, *, needed: bool) -> list[ModelSpec]:

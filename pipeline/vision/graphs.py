@@ -12,6 +12,7 @@ Held by tests, on real models: float32 results within 1e-4, float16 embeddings a
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import onnx
@@ -86,7 +87,7 @@ def to_fp16(model: bytes) -> bytes:
 def _normalising(proto: ModelProto, spec: ModelSpec, output: str) -> list[NodeProto]:
     """The nodes between pixels and network: bytes are moved first, because they are a quarter of the numbers."""
     contract = spec.input
-    steps: list[tuple[str, list[str], dict[str, object]]] = [("Transpose", [], {"perm": [0, 3, 1, 2]})]
+    steps: list[tuple[str, list[str], dict[str, Any]]] = [("Transpose", [], {"perm": [0, 3, 1, 2]})]
     if contract.colour == "RGB":
         order = numpy_helper.from_array(np.array([2, 1, 0], np.int64), f"{_PREFIX}order")
         proto.graph.initializer.append(order)
@@ -108,10 +109,10 @@ def _normalising(proto: ModelProto, spec: ModelSpec, output: str) -> list[NodePr
 
 
 def _input(proto: ModelProto, spec: ModelSpec) -> onnx.ValueInfoProto:
-    for node in proto.graph.input:
-        if node.name == spec.input.name:
-            return node
-    raise _unlike(spec, f"it has no input {spec.input.name}")
+    found: list[onnx.ValueInfoProto] = [node for node in proto.graph.input if node.name == spec.input.name]
+    if not found:
+        raise _unlike(spec, f"it has no input {spec.input.name}")
+    return found[0]
 
 
 def _parsed(model: bytes, name: str) -> ModelProto:
@@ -128,7 +129,8 @@ def _checked(proto: ModelProto, name: str) -> bytes:
         raise ModelError(
             f"rewriting the graph of the model {name}: {str(error).splitlines()[0]}; set vision.precision to fp32"
         ) from error
-    return proto.SerializeToString()
+    result: bytes = proto.SerializeToString(deterministic=True)
+    return result
 
 
 def _unlike(spec: ModelSpec, found: str) -> ModelError:

@@ -1,10 +1,10 @@
 """8-bit integers on a CPU: an embedder that computes in INT8, made from its float32 file when it is loaded.
 
-Weights become int8 with a scale per channel, activations uint8 with ranges that are fixed ahead (static quantisation in
-QDQ form, Jacob et al., 2018; ONNX Runtime fuses it into integer kernels). The first and the last layers stay in float32:
-there the coarse steps cost most similarity. The ranges were measured once, on real faces, and lie in `int8.toml` beside
-this module, bound to the SHA-256 of the file that they belong to, so that loading needs no pictures and the same source
-always gives the same graph. A model without ranges is refused: there is no guess.
+Weights become int8 with a scale per channel, activations uint8 with ranges that are fixed ahead (static quantisation
+in QDQ form, Jacob et al., 2018; ONNX Runtime fuses it into integer kernels). The first and the last layers stay in
+float32: there the coarse steps cost most similarity. The ranges were measured once, on real faces, and lie in
+`int8.toml` beside this module, bound to the SHA-256 of the file that they belong to, so that loading needs no pictures
+and the same source always gives the same graph. A model without ranges is refused: there is no guess.
 
 The figures of what it costs and gains are in docs/models.md; `facepay models quantise` measures them again.
 """
@@ -120,7 +120,8 @@ def measured_ranges(model: bytes, input_name: str, batches: Batches) -> Ranges:
         )
         calibrator.collect_data(_Reader(input_name, batches))
         found = calibrator.compute_data()
-    return {name: tuple(float(np.squeeze(v)) for v in found[name].range_value) for name in found.keys()}  # noqa: SIM118 - not a mapping
+    ranges = ((name, found[name].range_value) for name in found.keys())  # noqa: SIM118 - `found` is no mapping
+    return {name: (float(np.squeeze(low)), float(np.squeeze(high))) for name, (low, high) in ranges}
 
 
 def as_toml(recipe: Recipe) -> str:
