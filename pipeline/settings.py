@@ -98,8 +98,8 @@ class Vision(Section):
     )
     max_pitch: float = Field(0.35, ge=0, description="nose off its place between eyes and mouth")
     max_roll_deg: float = Field(35, ge=0, description="slope of the line of the eyes")
-    precision: Literal["auto", "fp32", "fp16"] = Field(
-        "auto", description="of a GPU: auto is fp16; a CPU always computes in fp32"
+    precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
+        "auto", description="auto is fp16 on a GPU and fp32 on a CPU; int8 is for a CPU"
     )
     max_batch: int = Field(16, ge=1, description="frames that the agent takes at once")
     batch: int | None = Field(

@@ -36,7 +36,9 @@ class Taped(Session):
     """A session that notes its runs on `tape` and keeps the first input of each shape."""
 
     def __init__(self, session: Session, tape: list[ModelRun]) -> None:
-        super().__init__(session.spec, runtime_of(session), session.max_batch, graphs=session.graphs)
+        super().__init__(
+            session.spec, runtime_of(session), session.max_batch, graphs=session.graphs, precision=session.precision
+        )
         self.tape = tape
         self.inputs: dict[tuple[int, ...], Array] = {}
 

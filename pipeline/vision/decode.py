@@ -8,6 +8,7 @@ error, because half a face must not be matched. Nothing of the picture is repeat
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -54,7 +55,7 @@ def decode_jpeg(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
     _check_size(width, height, max_pixels)
     if colourspace in {"CMYK", "YCCK"}:
         raise InvalidMessage("not_jpeg", "a JPEG in print colours (CMYK) is not a camera's")
-    if data.count(b"\xff\xda") > MAX_SCANS:
+    if not _has_one_scan(data) and data.count(b"\xff\xda") > MAX_SCANS:
         raise InvalidMessage("jpeg_corrupt", f"the JPEG has more than {MAX_SCANS} scans")
     try:
         pixels: Image = simplejpeg.decode_jpeg(data, colorspace="BGR", strict=True)
@@ -101,16 +102,35 @@ def _refuse_header(data: bytes, max_pixels: int) -> NoReturn:
     raise InvalidMessage("not_jpeg", "the JPEG's frame header describes no picture that can be decoded")
 
 
+def _has_one_scan(data: bytes) -> bool:
+    """Whether the first scan of a sequential JPEG holds all components, as a camera's does: libjpeg-turbo takes no
+    second one then. Looking for further scans costs a search through the whole file.
+    """
+    components = 0
+    for marker, position in _segments(data):
+        if marker in {0xC0, 0xC1} and position + 9 < len(data):
+            components = data[position + 9]
+        if marker == 0xDA:
+            return position + 4 < len(data) and 0 < components == data[position + 4]
+    return False
+
+
 def _frame_size(data: bytes) -> tuple[int, int] | None:
     """Width and height in the start-of-frame segment (ITU-T T.81, B.2.2), or None when the segments end before one."""
-    position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
+    for marker, position in _segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC} and position + 9 <= len(data):
             height, width = struct.unpack(">HH", data[position + 5 : position + 9])
             return width, height
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and position of each segment up to the first scan's (ITU-T T.81, B.1.1.4)."""
+    position, marker = 2, 0
+    while marker != 0xDA and position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        yield marker, position
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
 
 
 def _decode_png(data: bytes, max_pixels: int) -> Image:

@@ -20,13 +20,13 @@ from pipeline.errors import ModelError
 from pipeline.vision.bindings import Bound, Kept, Shape, Tensor
 from pipeline.vision.models import ModelSpec, ModelStore
 
-__all__ = ["Execution", "Session", "Tensor", "chunks", "open_session"]
+__all__ = ["Execution", "Session", "Tensor", "chunks", "load_session", "open_session"]
 
 GPU_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
 
 
-Precision = Literal["auto", "fp32", "fp16"]
+Precision = Literal["auto", "fp32", "fp16", "int8"]
 Gpu = Literal["off", "preferred", "required"]
 
 
@@ -34,9 +34,9 @@ Gpu = Literal["off", "preferred", "required"]
 class Execution:
     """Where and how the models run: `threads` per session on a CPU, at most `max_batch` items in one run.
 
-    `precision`: `auto` is half precision on a GPU; a CPU always computes in single precision. `batch`: items of a run;
-    None is one on a CPU, where more are rarely cheaper, and `max_batch` on a GPU; `measured` is what a short
-    measurement finds best.
+    `precision`: `auto` is fp16 on a GPU and fp32 on a CPU; `int8`, on a CPU, is for the models that have measured
+    ranges (`quantise`), the embedder among them. `batch`: items of a run; None is one on a CPU, where more are rarely
+    cheaper, and `max_batch` on a GPU; `measured` is what a short measurement finds best.
     """
 
     gpu: Gpu = "off"
@@ -49,12 +49,21 @@ class Execution:
 class Session:
     """One loaded model. May be used by several threads: each has buffers of its own."""
 
-    def __init__(self, spec: ModelSpec, session: Any, max_batch: int, *, graphs: bool = False) -> None:  # noqa: ANN401 - see `_runtime`
-        """`graphs`: the runtime session was made with CUDA graphs."""
+    def __init__(
+        self,
+        spec: ModelSpec,
+        session: Any,  # noqa: ANN401 - see `_runtime`
+        max_batch: int,
+        *,
+        graphs: bool = False,
+        precision: str = "fp32",
+    ) -> None:
+        """`graphs`: the runtime session was made with CUDA graphs. `precision` is what its graph computes in."""
         self.spec = spec
         self.providers: tuple[str, ...] = tuple(session.get_providers())
         self.on_gpu = self.providers[0] == GPU_PROVIDER
         self.graphs = graphs
+        self.precision = precision
         self.max_batch = max_batch if spec.input.shape[0] == -1 else spec.input.shape[0]
         self.pixels = session.get_inputs()[0].type == "tensor(uint8)"
         """Whether normalisation is inside the graph: the input is uint8 (n, h, w, 3) BGR instead of the manifest's."""
@@ -138,31 +147,66 @@ class Session:
 
 
 def open_session(store: ModelStore, spec: ModelSpec, execution: Execution) -> Session:
-    """Loads a model from its verified bytes; raises `ModelError` when the device or the contract is not what it must
-    be.
+    """Loads a model of a folder from its verified bytes; raises `ModelError` when the device or the contract is not
+    what it must be.
+    """
+    return load_session(spec, store.read(spec), execution)
+
+
+def load_session(spec: ModelSpec, data: bytes, execution: Execution) -> Session:
+    """As `open_session`, of the bytes `data`, which somebody has verified.
 
     On a GPU the graph takes pixels and computes in half precision (`graphs`), and a run is one CUDA graph where every
     node of the model can be in it.
     """
     runtime = _runtime()
-    data = store.read(spec)
     inference, graphs = None, False
     if execution.gpu != "off" and GPU_PROVIDER in runtime.get_available_providers():
         inference, graphs = _on_gpu(runtime, spec, data, execution)
-    if inference is None:
-        # Asking for a provider that the wheel lacks is an error in itself: only the one that is there is asked for.
-        inference = _load(runtime, spec, data, execution, [CPU_PROVIDER])
-    session = Session(spec, inference, execution.max_batch, graphs=graphs)
-    if execution.gpu == "required" and not session.on_gpu:
+    if execution.gpu == "required" and inference is None:
         raise ModelError(
-            f"loading the model {spec.name}: a GPU is required and the session got {', '.join(session.providers)}; "
+            f"loading the model {spec.name}: a GPU is required and the session got {CPU_PROVIDER}; "
             "install the extra gpu with its CUDA libraries, or set vision.gpu to preferred or off"
         )
+    precision = _precision(spec, execution, on_gpu=inference is not None)
+    if inference is None:
+        # Asking for a provider that the wheel lacks is an error in itself: only the one that is there is asked for.
+        inference = _load(runtime, spec, _for_cpu(spec, data, precision), execution, [CPU_PROVIDER])
+    session = Session(spec, inference, execution.max_batch, graphs=graphs, precision=precision)
     _check_declaration(session, inference)
     _check_run(session)
     if isinstance(execution.batch, int):
         session.best_batch = min(execution.batch, session.max_batch)
     return session
+
+
+def _precision(spec: ModelSpec, execution: Execution, *, on_gpu: bool) -> str:
+    """What the model computes in; raises `ModelError` where the device cannot do what was asked for by name."""
+    wanted = execution.precision
+    if on_gpu and wanted == "int8":
+        raise ModelError(
+            f"loading the model {spec.name}: 8-bit integers are for a CPU and it got a GPU; set vision.precision to"
+            " fp16"
+        )
+    if not on_gpu and wanted == "fp16":
+        raise ModelError(
+            f"loading the model {spec.name}: half precision is for a GPU and it got {CPU_PROVIDER}; set "
+            "vision.precision to auto, fp32 or int8"
+        )
+    if wanted == "int8":
+        from pipeline.vision.quantise import recipes
+
+        # An embedder without measured ranges is refused by what quantises it, not silently left as it is.
+        return "int8" if spec.role == "embedder" or spec.sha256 in recipes() else "fp32"
+    return "fp16" if on_gpu and wanted == "auto" else "fp32" if wanted == "auto" else wanted
+
+
+def _for_cpu(spec: ModelSpec, data: bytes, precision: str) -> bytes:
+    if precision != "int8":
+        return data
+    from pipeline.vision.quantise import to_int8
+
+    return to_int8(data, spec)
 
 
 def _on_gpu(runtime: Any, spec: ModelSpec, data: bytes, execution: Execution) -> tuple[Any, bool]:  # noqa: ANN401 - as above

@@ -42,8 +42,14 @@ def png(image: Image) -> bytes:
 
 
 JPEG = jpeg()
-# Start-of-scan markers inside a comment: the file would decode, but markers are counted before anything is parsed.
+PROGRESSIVE = cv2.imencode(".jpg", picture(), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+# Start-of-scan markers inside a comment: the file would decode, but markers are counted, not parsed.
 MANY_SCANS = b"\xff\xfe" + struct.pack(">H", 2 + 2 * (MAX_SCANS + 1)) + b"\xff\xda" * (MAX_SCANS + 1)
+# A sequential JPEG whose first scan says that it holds one of the three components: more could follow.
+_SCAN = JPEG.index(b"\xff\xda")
+ONE_COMPONENT_A_SCAN = (
+    JPEG[:2] + MANY_SCANS + JPEG[2:_SCAN] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + JPEG[_SCAN + 14 :]
+)
 CUT_IN_HALF = JPEG[: len(JPEG) // 2]
 
 
@@ -67,7 +73,8 @@ CUT_IN_HALF = JPEG[: len(JPEG) // 2]
         (with_header_size(0, 96), "image_too_small"),
         (with_header_size(1, 1), "image_too_small"),
         (jpeg(picture(31, 64)), "image_too_small"),
-        (JPEG[:2] + MANY_SCANS + JPEG[2:], "jpeg_corrupt"),
+        (PROGRESSIVE[:2] + MANY_SCANS + PROGRESSIVE[2:], "jpeg_corrupt"),
+        (ONE_COMPONENT_A_SCAN, "jpeg_corrupt"),
         (jpeg(np.zeros((64, 64, 4), np.uint8), "CMYK"), "not_jpeg"),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
@@ -77,6 +84,19 @@ def test_bad_bytes_are_refused_with_their_reason(data: bytes, reason: str) -> No
     with pytest.raises(InvalidMessage) as refused:
         decode_jpeg(data)
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("data", [JPEG[:2] + MANY_SCANS + JPEG[2:], PROGRESSIVE], ids=["one scan", "few scans"])
+def test_no_more_than_few_scans_are_taken_as_they_are(data: bytes) -> None:
+    """A file whose only scan holds everything cannot have another, whatever its comments hold."""
+    assert decode_jpeg(data).shape == (96, 128, 3)
+
+
+def test_a_second_scan_behind_one_that_held_everything_is_not_decoded() -> None:
+    """What lets the count be left out: libjpeg-turbo gives up there, at once."""
+    again = JPEG[:-2] + JPEG[_SCAN:]
+    with pytest.raises(InvalidMessage, match="jpeg_corrupt"):
+        decode_jpeg(again)
 
 
 def test_a_header_of_100_megapixels_costs_no_memory() -> None:
