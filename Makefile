@@ -54,7 +54,8 @@ chaos: setup ## the drills that kill agents and the broker, longer than in `make
 
 gpu: gpu-setup ## the checks and benchmarks that need a GPU, in an environment of their own (.venv-gpu)
 	@.venv-gpu/bin/facepay doctor
-	@.venv-gpu/bin/facepay bench engine $(ARGS)
+	.venv-gpu/bin/pytest tests/gpu $(ARGS)
+	@.venv-gpu/bin/facepay bench gpu
 
 train: train-setup ## train the models of the drawn people anew, in build/train (.venv-train takes gigabytes; goes on where it stopped)
 	@.venv-train/bin/python -m loadtests.people.train $(if $(ARGS),$(ARGS),all)

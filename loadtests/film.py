@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import random
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -14,14 +12,19 @@ import numpy as np
 
 from loadtests.motion import HEIGHT, WIDTH, Motion, Pixels, Scene, portrait
 from loadtests.people.appearance import Act, Appearance, Drawn
-from loadtests.people.drawn import Light, Painter, Sensor, View, attack, background, person
+from loadtests.people.drawn import Light, Painter, background, expose, person, random_light, random_view
+from loadtests.people.drawn.attacks import Instrument
+from loadtests.people.drawn.movement import Movement
 from pipeline.errors import UsageError
+
+PASSERS_BY = 3_000_000
+"""Seeds of those who pass behind: nobody's that pays."""
 
 FACES_PX: Mapping[Scene, float] = MappingProxyType({Scene.FAR: 36, Scene.NEAR: 150, Scene.CLOSE: 190, Scene.TWO: 120})
 """Width of a face in the frame: some steps away, at the counter, bent over it, or two side by side."""
 
-BLINK_S = 0.14
-"""How long lids stay down in a blink (Schiffman, 2001: 0.1 to 0.15 s)."""
+BYSTANDERS_PX = (26.0, 36.0)
+"""Width of the faces of those who pass behind: too far away to be asked to pay."""
 
 
 class Filmed(Protocol):
@@ -50,59 +53,63 @@ def painter(seed: int) -> Painter:
 
 
 class DrawnFilm:
-    """A drawn person, and a companion in `Scene.TWO`, before a wall of their shop."""
+    """A drawn person, and a companion in `Scene.TWO`, in their shop, where somebody else passes behind."""
 
     def __init__(self, who: Drawn, *, seed: int, companion: Drawn | None = None) -> None:
-        draw = random.Random(seed)
-        self._people = [who] if companion is None else [who, companion]
-        self._painters = [painter(each.seed) for each in self._people]
-        self._wall = background(np.random.default_rng(seed), (WIDTH, HEIGHT))
-        self._light = Light(
-            azimuth_deg=draw.uniform(-40, 40),
-            elevation_deg=draw.uniform(15, 50),
-            level=draw.uniform(0.85, 1.1),
-            ambient=draw.uniform(0.5, 0.7),
-            warmth=draw.uniform(-0.3, 0.4),
-        )
-        self._glasses = [draw.choice((None, None, None, 0, 1)) for _ in self._people]
-        self._phases = [[draw.uniform(0, math.tau) for _ in range(6)] for _ in self._people]
-        self._blinks_s = [draw.uniform(0.6, 4.0) for _ in self._people]
+        draw = np.random.default_rng([97, seed])
+        light = random_light(draw)
         self._seed = seed
+        self._gain = float(draw.uniform(0.7, 1.4)) / max(light.level, 0.6)
+        self._shop = background(draw, (WIDTH, HEIGHT))
+        for _ in range(int(draw.integers(0, 3))):
+            self._pass_behind(draw, light)
+        self._people = [_Standing(each, draw, light) for each in ([who] if companion is None else [who, companion])]
 
     def frame(self, index: int, at_s: float, scene: Scene = Scene.NEAR) -> Pixels:
         """See `Filmed`."""
-        canvas = self._wall.copy()
+        canvas = self._shop.copy()
         pair = scene is Scene.TWO and len(self._people) > 1
-        for number in range(2 if pair else 1):
-            centre_x = WIDTH * ((0.27, 0.73)[number] if pair else 0.5)
-            view = self._view(number, at_s, FACES_PX[scene], centre_x)
-            species = self._people[number].act.species
-            if species is None:
-                self._painters[number].draw(view, canvas)
-            else:
-                # What is held up stays the same thing throughout the visit: paper does not change its grain.
-                attack(self._painters[number], species, view, canvas, np.random.default_rng(self._seed))
-        return Sensor(self._seed * 10_007 + index).expose(canvas)
+        for number, standing in enumerate(self._people[: 2 if pair else 1]):
+            standing.draw(at_s, scene, WIDTH * ((0.27, 0.73)[number] if pair else 0.5), canvas)
+        return expose(canvas, np.random.default_rng([101, self._seed, index]), self._gain)
 
-    def _view(self, number: int, at_s: float, face_px: float, centre_x: float) -> View:
-        """How a person holds their head at that moment."""
-        a, b, c, d, e, f = self._phases[number]
-        swing = 10 * face_px / FACES_PX[Scene.NEAR]
-        view = View(
-            yaw_deg=7 * math.sin(0.9 * at_s + a),
-            pitch_deg=4 * math.sin(0.7 * at_s + b),
-            roll_deg=3 * math.sin(0.8 * at_s + c),
-            gaze=(0.15 * math.sin(1.1 * at_s + d), 0.1 * math.sin(0.6 * at_s + e)),
-            smile=0.3 * math.sin(0.4 * at_s + f),
-            glasses=self._glasses[number],
-            light=self._light,
-            face_px=face_px * (1 + 0.02 * math.sin(0.8 * at_s + d)),
-            centre=(
-                centre_x + swing * math.sin(1.3 * at_s + e),
-                HEIGHT * 0.48 + 0.6 * swing * math.sin(0.9 * at_s + f),
-            ),
+    def _pass_behind(self, draw: np.random.Generator, light: Light) -> None:
+        middle = (float(draw.choice([0.12, 0.88])) * WIDTH, float(draw.uniform(0.3, 0.42)) * HEIGHT)
+        view = random_view(draw, face_px=BYSTANDERS_PX, centre=middle)
+        painter(PASSERS_BY + int(draw.integers(0, 8))).draw(replace(view, light=light), self._shop)
+
+
+class _Standing:
+    """One person before the camera, who moves and blinks; or what is held up in their place."""
+
+    def __init__(self, who: Drawn, draw: np.random.Generator, light: Light) -> None:
+        rest = random_view(
+            draw,
+            face_px=(FACES_PX[Scene.NEAR], FACES_PX[Scene.NEAR]),
+            centre=(0.0, HEIGHT * 0.48),
+            max_yaw_deg=10,
+            max_pitch_deg=7,
+            max_roll_deg=5,
+            max_age_years=1,
         )
-        if self._people[number].act is Act.ASLEEP:
-            return replace(view, eyes_open=(0.0, 0.0), smile=0.0, gaze=(0.0, 0.0))
-        since_s = (at_s - self._blinks_s[number]) % 3.7
-        return replace(view, eyes_open=(0.05, 0.05)) if since_s < BLINK_S else view
+        self._painter = painter(who.seed)
+        species = who.act.species
+        # What is held up stays the same thing throughout the visit: paper does not change its grain.
+        self._instrument = None if species is None else Instrument(self._painter, species, draw)
+        self._movement = Movement(
+            replace(rest, light=light),
+            draw,
+            lively=1.0 if species is None else 0.5,
+            eyes_closed=who.act is Act.ASLEEP,
+        )
+
+    def draw(self, at_s: float, scene: Scene, middle_x: float, canvas: Pixels) -> None:
+        """Into `canvas`, in place."""
+        view = self._movement.at(at_s)
+        scale = FACES_PX[scene] / FACES_PX[Scene.NEAR]
+        x, y = view.centre
+        moved = replace(view, face_px=view.face_px * scale, centre=(middle_x + x * scale, y))
+        if self._instrument is None:
+            self._painter.draw(moved, canvas)
+        else:
+            self._instrument.present(moved, canvas)

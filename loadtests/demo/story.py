@@ -15,16 +15,15 @@ from rich.console import Console
 
 from loadtests.cameras import FrameSender
 from loadtests.demo import chaos, traffic, world
-from loadtests.demo.backstage import Backstage, Candidate
+from loadtests.demo.backstage import Backstage
+from loadtests.demo.casting import Casting
 from loadtests.demo.enrolling import Enrolling
 from loadtests.demo.live import Screen
 from loadtests.demo.options import Options
 from loadtests.demo.processes import Outage, Processes
 from loadtests.demo.striking import Striker, Telling
 from loadtests.demo.truth import Disturbance, Figures, measure
-from loadtests.people.appearance import draw_people
-from loadtests.people.cast import Cast, cast
-from loadtests.people.portraits import Person, load_people
+from loadtests.people.cast import Cast
 from loadtests.people.visits import Crowd, Limits
 from loadtests.terminal import VisitRecord
 from pipeline.audit.findings import Finding
@@ -37,8 +36,6 @@ READY_S = 90.0
 ENROLLED_FIRST = 20
 """How many payers must be enrolled before the first visit; the others join while payments go on."""
 ERRORS_SHOWN = 5
-FIRST_DRAWN = 1_000_000
-"""Seeds of the demo's people begin here: the models were trained on others."""
 HOLDS_MONEY_UP = frozenset({"settlement", chaos.BROKER})
 """While one of these is away no outcome can follow its deadline in time: the audit grants 30 s from its return."""
 OUTPUTS: Mapping[str, str] = {"embedding": "recognitions", "fraud": "verdicts", "settlement": "settlements"}
@@ -100,21 +97,21 @@ def tell(
 ) -> Story:
     """Runs the demo in `folder`. Raises `FacepayError`. `strikes` None: those that the options' seed draws."""
     began = time.monotonic()
-    players = cast(
-        _people(options, folder), backstage.new_ids(options.payers), strangers=options.strangers, seed=options.seed
-    )
-    backstage.look_at([Candidate(payer.payer_id, payer.enrolled_with) for payer in players.payers])
     console.print(
         f"facepay demo: Kafka, Redis, three agents and a gateway in {folder}", highlight=False, soft_wrap=True
     )
-    with LocalStack(folder, report=lambda line: console.print(line, highlight=False)) as stack:
+    with (
+        Casting(options, backstage, folder) as casting,
+        LocalStack(folder, report=lambda line: console.print(line, highlight=False)) as stack,
+    ):
         here = world.build(folder, stack.addresses, options)
         backstage.apply_topics(here.settings)
         telling = Telling(console)
         with (
             world.processes(here, clock, telling.say) as running,
-            Enrolling(backstage.enrol(here.settings, players.payers)) as enrolling,
+            Enrolling(backstage.enrol(here.settings, casting.players().payers)) as enrolling,
         ):
+            players = casting.players()
             running.wait_ready(READY_S)
             if not enrolling.first(ENROLLED_FIRST, READY_S):
                 raise OutsideError("enrolling the demo's payers: no photograph was good enough; pass other --people")
@@ -181,14 +178,6 @@ def notes(options: Options, players: Cast, here: world.World) -> list[str]:
     if options.seconds < 10:
         said.append("Less than ten seconds are too short for an agent to be killed and to recover.")
     return said
-
-
-def _people(options: Options, folder: Path) -> Sequence[Person]:
-    """Everybody who may play; drawn people get a portrait each in `folder`."""
-    if options.people is not None:
-        return load_people(options.people)
-    count = options.payers + options.strangers
-    return list(draw_people(folder / "people", count, first_seed=FIRST_DRAWN + options.seed * 1_000))
 
 
 def _about_faces(options: Options) -> list[str]:

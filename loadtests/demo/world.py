@@ -90,8 +90,7 @@ def _vision(options: Options) -> tree.Vision:
     models = options.models.absolute()
     if options.drawn:
         return tree.Vision(models=models, drawn_models="allowed", pad="required")
-    # Every portrait is still in reality: a photograph set in motion repeats its own grain.
-    return tree.Vision(models=models, pad="report_only", repeated_frames="report_only")
+    return tree.Vision(models=models, pad="report_only")
 
 
 VELOCITY_COUNT = 10
