@@ -1,4 +1,4 @@
-"""`python -m loadtests.people.drawn --sheet FILE.png` to look at drawn people, `--measure` for what drawing them costs."""
+"""Look at drawn people (`--sheet FILE.png`), or measure what drawing them costs (`--measure`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.print_help()
         return 2
     if chosen.sheet is not None and not _written(chosen.sheet, chosen.seed):
-        sys.stderr.write(f"writing the contact sheet {chosen.sheet}: the file cannot be written; choose another place\n")
+        sys.stderr.write(
+            f"writing the contact sheet {chosen.sheet}: the file cannot be written; choose another place\n"
+        )
         return 1
     if chosen.measure:
         sys.stdout.write(report())
@@ -39,9 +41,13 @@ def _written(path: str, seed: int) -> bool:
 def report() -> str:
     """The table that `--measure` prints."""
     rows = measure()
-    lines = [f"{'what':52}{'CPU ms':>9}{'p90':>9}"] + [f"{what:52}{middle:9.2f}{high:9.2f}" for what, middle, high in rows]
+    lines = [f"{'what':52}{'CPU ms':>9}{'p90':>9}"] + [
+        f"{what:52}{middle:9.2f}{high:9.2f}" for what, middle, high in rows
+    ]
     vga = next(middle for what, middle, _ in rows if what.startswith("stream frame VGA"))
-    lines.append(f"one core draws {cameras_per_core(vga):.0f} cameras at VGA and {RATE_FPS:.0f} frames/s (wanted: {CAMERAS})")
+    lines.append(
+        f"one core draws {cameras_per_core(vga):.0f} cameras at VGA and {RATE_FPS:.0f} frames/s (wanted: {CAMERAS})"
+    )
     return "\n".join(lines) + "\n"
 
 

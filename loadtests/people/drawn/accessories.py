@@ -21,8 +21,26 @@ def draw_glasses(a: Anatomy, marks: Marks, placement: Placement, view: View, can
     """Rims before the eyes, a bridge, temples back to the ears, a reflection."""
     style = (view.glasses or 0) % STYLES
     power = [2.0, 2.6, 3.4, 2.2, 5.0, 2.0, 2.8, 4.0][style]
-    width, height = [(0.36, 0.27), (0.37, 0.23), (0.35, 0.25), (0.33, 0.31), (0.38, 0.24), (0.34, 0.24), (0.39, 0.29), (0.36, 0.21)][style]
-    colour = [(28, 26, 26), (40, 52, 84), (20, 20, 22), (96, 110, 120), (60, 50, 40), (130, 140, 150), (26, 34, 60), (70, 30, 30)][style]
+    width, height = [
+        (0.36, 0.27),
+        (0.37, 0.23),
+        (0.35, 0.25),
+        (0.33, 0.31),
+        (0.38, 0.24),
+        (0.34, 0.24),
+        (0.39, 0.29),
+        (0.36, 0.21),
+    ][style]
+    colour = [
+        (28, 26, 26),
+        (40, 52, 84),
+        (20, 20, 22),
+        (96, 110, 120),
+        (60, 50, 40),
+        (130, 140, 150),
+        (26, 34, 60),
+        (70, 30, 30),
+    ][style]
     thick = [0.05, 0.045, 0.065, 0.02, 0.05, 0.018, 0.06, 0.045][style] * placement.scale
     angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -36,15 +54,24 @@ def draw_glasses(a: Anatomy, marks: Marks, placement: Placement, view: View, can
         at = placement.project(np.column_stack([x, y, front - 0.22 * (np.abs(x) - 0.1) ** 2]))
         points = np.round(at * 8).astype(np.int32)
         _glaze(canvas, at, view, side)
-        cv2.polylines(canvas, [points], True, shown, line, cv2.LINE_AA, 3)
+        cv2.polylines(canvas, [points], isClosed=True, color=shown, thickness=line, lineType=cv2.LINE_AA, shift=3)
         hinge = side * (a.eyes.x + 0.02 + width)
         back = np.array([[hinge, -0.05, front - 0.2], [side * a.bones.cheekbone_x * 1.0, -0.04, -0.35]])
         ends = placement.project(back)
         visible = (ends[1, 0] - ends[0, 0]) * side > 0.02 * placement.scale
         if visible:
-            cv2.line(canvas, *(_whole(p) for p in ends), shown, max(1, line - 1), cv2.LINE_AA, 3)
-    bridge = placement.project(np.array([[-a.eyes.x - 0.02 + width, -0.02, front], [0, -0.06, front + 0.03], [a.eyes.x + 0.02 - width, -0.02, front]]))
-    cv2.polylines(canvas, [np.round(bridge * 8).astype(np.int32)], False, shown, max(1, line), cv2.LINE_AA, 3)
+            cv2.line(canvas, _whole(ends[0]), _whole(ends[1]), shown, max(1, line - 1), cv2.LINE_AA, 3)
+    bridge = placement.project(
+        np.array(
+            [
+                [-a.eyes.x - 0.02 + width, -0.02, front],
+                [0, -0.06, front + 0.03],
+                [a.eyes.x + 0.02 - width, -0.02, front],
+            ]
+        )
+    )
+    at = np.round(bridge * 8).astype(np.int32)
+    cv2.polylines(canvas, [at], isClosed=False, color=shown, thickness=line, lineType=cv2.LINE_AA, shift=3)
 
 
 def _whole(point: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[int, int]:
@@ -64,7 +91,9 @@ def _glaze(canvas: Pixels, rim: np.ndarray[tuple[int, ...], np.dtype[np.float64]
     cv2.fillPoly(inside, [np.round(rim - (x0, y0)).astype(np.int32)], 255)
     span = x1 - x0
     start = (0.25 + 0.2 * np.sin(view.light.azimuth_deg / 30 + side)) * span
-    streak = np.array([[start, 0], [start + 0.22 * span, 0], [start - 0.10 * span, y1 - y0], [start - 0.32 * span, y1 - y0]])
+    streak = np.array(
+        [[start, 0], [start + 0.22 * span, 0], [start - 0.10 * span, y1 - y0], [start - 0.32 * span, y1 - y0]]
+    )
     cv2.fillPoly(layer, [np.round(streak).astype(np.int32)], (225, 222, 216), cv2.LINE_AA)
     mixed = cv2.addWeighted(part, 0.86, layer, 0.14, 0)
     cv2.copyTo(mixed, inside, part)
@@ -79,7 +108,11 @@ def paint_mask(a: Anatomy, now: Pixels, outfit: int) -> None:
     top = 0.20 + 0.12 * (np.abs(x) / 0.5).clip(0, 1) - 0.04 * np.exp(-((x / 0.2) ** 2))
     cover = step(y - top, -0.01, 0.02) * step(a.bones.chin_y + 0.07 - 0.10 * x * x - y, -0.01, 0.02)
     cover = cover * step(half * 0.99 - np.abs(x), 0.0, 0.02)
-    strap = np.exp(-(((y - 0.42 + 0.22 * (np.abs(x) - 0.8)) / 0.016) ** 2)) * step(np.abs(x), 0.75, 0.85) * (np.abs(x) < 1.05)
+    strap = (
+        np.exp(-(((y - 0.42 + 0.22 * (np.abs(x) - 0.8)) / 0.016) ** 2))
+        * step(np.abs(x), 0.75, 0.85)
+        * (np.abs(x) < 1.05)
+    )
     pleats = 1 - 0.10 * np.exp(-((((y - 0.62) % 0.24) - 0.12) ** 2) / 0.0006) * (y > 0.55) * (y < 1.3)
     tone = (0.97 - 0.22 * (np.abs(x) / half) ** 3 + 0.01 * plane(81, 2.5)) * pleats
     cover = np.maximum(cover, 0.9 * strap)[..., None]

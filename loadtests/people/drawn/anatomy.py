@@ -1,8 +1,8 @@
 """From factors to a head one can measure: lengths, positions, shares.
 
 The unit of length is half the breadth of an average face (67.5 mm); the origin lies between the eyes, x to the right of
-the picture, y down, z towards the camera. Averages follow adult anthropometry (Farkas, 1994, rounded); each factor moves
-one measure, and two (`presentation`, `age`) move several, as in people: the factors stay independent.
+the picture, y down, z towards the camera. Averages follow adult anthropometry (Farkas, 1994, rounded); each factor
+moves one measure, and two (`presentation`, `age`) move several, as in people: the factors stay independent.
 """
 
 from __future__ import annotations

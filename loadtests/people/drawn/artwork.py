@@ -6,7 +6,7 @@ its grid and the camera's a moire. Strengths are drawn at random down to almost 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -40,7 +40,12 @@ def sitting(rng: np.random.Generator) -> View:
         smile=float(np.clip(0.15 + 0.3 * small[3], -0.3, 0.9)),
         outfit=int(rng.integers(0, 1 << 30)),
         glasses=int(rng.integers(0, 8)) if rng.random() < 0.15 else None,
-        light=Light(azimuth_deg=22 * small[4], elevation_deg=30, ambient=float(rng.uniform(0.5, 0.8)), warmth=float(rng.normal(0, 0.25))),
+        light=Light(
+            azimuth_deg=22 * small[4],
+            elevation_deg=30,
+            ambient=float(rng.uniform(0.5, 0.8)),
+            warmth=float(rng.normal(0, 0.25)),
+        ),
         face_px=FACE_PX,
     )
 
@@ -59,12 +64,8 @@ def photograph(painter: Painter, view: View, behind: Pixels) -> Photograph:
     height, width = behind.shape[:2]
     canvas = behind.copy()
     middle = (width / 2, height * 0.48)
-    truth = painter.draw(View(**{**_fields(view), "centre": middle, "face_px": FACE_PX}), canvas)
+    truth = painter.draw(replace(view, centre=middle, face_px=FACE_PX), canvas)
     return Photograph(canvas, truth.landmarks, truth.box, middle)
-
-
-def _fields(view: View) -> dict[str, object]:
-    return {name: getattr(view, name) for name in view.__slots__}
 
 
 def printed(rng: np.random.Generator, photo: Pixels) -> Pixels:
@@ -78,9 +79,11 @@ def printed(rng: np.random.Generator, photo: Pixels) -> Pixels:
     x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
     share *= 1 - np.float32(rng.uniform(0.02, 0.20)) * _dots(rng, x, y)
     if rng.random() < 0.35:
-        share *= 1 - np.float32(rng.uniform(0.01, 0.06)) * (np.sin(y / np.float32(rng.uniform(1.5, 6))) > 0.4)[..., None]
-    grain = rng.standard_normal((height // 2 + 1, width // 2 + 1), np.float32)
-    grain = cv2.resize(cv2.GaussianBlur(grain, (0, 0), float(rng.uniform(0.4, 1.2))), (width, height))
+        share *= (
+            1 - np.float32(rng.uniform(0.01, 0.06)) * (np.sin(y / np.float32(rng.uniform(1.5, 6))) > 0.4)[..., None]
+        )
+    fine = rng.standard_normal((height // 2 + 1, width // 2 + 1), np.float32)
+    grain = cv2.resize(cv2.GaussianBlur(fine, (0, 0), float(rng.uniform(0.4, 1.2))), (width, height))
     share *= 1 + np.float32(rng.uniform(0.01, 0.05)) * grain[..., None]
     share *= _bend(rng, x, y, width, height)[..., None]
     sheet = share * paper
@@ -112,7 +115,9 @@ def _bend(rng: np.random.Generator, x: Floats, y: Floats, width: int, height: in
         light = light * (1 - np.float32(rng.uniform(0.05, 0.2)) * np.exp(-((fold / np.float32(0.008)) ** 2)))
     if rng.random() < 0.35:
         middle = np.float32(rng.uniform(-0.4, 0.4))
-        light = light + np.float32(rng.uniform(0.05, 0.35)) * np.exp(-(((way - middle) / np.float32(rng.uniform(0.05, 0.2))) ** 2))
+        light = light + np.float32(rng.uniform(0.05, 0.35)) * np.exp(
+            -(((way - middle) / np.float32(rng.uniform(0.05, 0.2))) ** 2)
+        )
     return np.asarray(light, np.float32)
 
 
@@ -138,10 +143,19 @@ class Display:
             white=(float(rng.uniform(1.0, 1.16)), float(rng.uniform(0.95, 1.04)), float(rng.uniform(0.86, 1.0))),
             power=float(rng.uniform(0.75, 1.30)),
             grid=float(rng.uniform(0.01, 0.10)),
-            moire=(float(rng.uniform(0.015, 0.11)), float(rng.uniform(0.05, 0.5)), float(rng.uniform(0, np.pi)), float(rng.uniform(0, 6.3))),
+            moire=(
+                float(rng.uniform(0.015, 0.11)),
+                float(rng.uniform(0.05, 0.5)),
+                float(rng.uniform(0, np.pi)),
+                float(rng.uniform(0, 6.3)),
+            ),
             lines=float(rng.uniform(0.0, 0.05)),
             reflection=(float(rng.uniform(0, 0.28)), float(rng.uniform(-0.4, 0.4)), float(rng.uniform(0.05, 0.4))),
-            bezel=(float(rng.uniform(0.02, 0.10)), float(rng.uniform(0.02, 0.22)), (shade, shade, shade + int(rng.integers(0, 6)))),
+            bezel=(
+                float(rng.uniform(0.02, 0.10)),
+                float(rng.uniform(0.02, 0.22)),
+                (shade, shade, shade + int(rng.integers(0, 6))),
+            ),
         )
 
     def show(self, photo: Pixels) -> Pixels:
@@ -152,7 +166,11 @@ class Display:
         x, y = np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
         strength, beat, angle, phase = (np.float32(value) for value in self.moire)
         wave = (x * np.cos(angle) + y * np.sin(angle)) * beat + 5 * np.sin((y - x) / 140 + phase)
-        veil = 1 + np.float32(self.lines) * np.sin(y * np.float32(0.045) + phase) + np.float32(self.grid) * (np.sin(y * 2.4) + np.sin(x * 2.4)) / 2
+        veil = (
+            1
+            + np.float32(self.lines) * np.sin(y * np.float32(0.045) + phase)
+            + np.float32(self.grid) * (np.sin(y * 2.4) + np.sin(x * 2.4)) / 2
+        )
         gains = [veil + strength * np.sin(wave + np.float32(shift)) for shift in (0.0, 2.0, 4.0)]
         out = lit * np.dstack(gains)
         share, place, wide = self.reflection
@@ -161,7 +179,9 @@ class Display:
         side, end, shade = self.bezel
         shown = np.clip(out, 0, 255).astype(np.uint8)
         wide_px, tall_px = round(side * width), round(end * width)
-        return np.asarray(cv2.copyMakeBorder(shown, tall_px, tall_px, wide_px, wide_px, cv2.BORDER_CONSTANT, value=shade), np.uint8)
+        return np.asarray(
+            cv2.copyMakeBorder(shown, tall_px, tall_px, wide_px, wide_px, cv2.BORDER_CONSTANT, value=shade), np.uint8
+        )
 
     def margin(self, width: int) -> tuple[int, int]:
         """How far the bezel shifts the photograph, in its pixels, right and down."""

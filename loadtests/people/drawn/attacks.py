@@ -61,9 +61,9 @@ class Instrument:
         self._wall = wall(rng, size)
         self._photo = photograph(painter, self._sitting, self._wall)
         self._display = Display.drawn(rng) if species is Species.SCREEN else None
-        self._paper = None if species is Species.SCREEN else printed(rng, self._photo.pixels)
+        self._paper = self._photo.pixels if self._display is not None else printed(rng, self._photo.pixels)
         self._holes = bool(rng.random() < 0.4)
-        self._cut = _oval(self._photo, rng) if species is Species.CUTOUT_MASK else None
+        self._cut = _oval(self._photo, rng) if species is Species.CUTOUT_MASK else np.zeros((1, 1), np.uint8)
 
     def present(self, view: View, canvas: Pixels) -> Truth:
         """Draw it over `canvas` (in place) where and in the light that `view` says. On a screen the person also moves
@@ -79,10 +79,14 @@ class Instrument:
     def _shown(self, view: View) -> tuple[Pixels, Photograph, tuple[float, float]]:
         """The sheet's pixels, where the face is on it, and how far its eyes are open."""
         if self._display is None:
-            assert self._paper is not None
             return _in_light(self._paper, view), self._photo, self._sitting.eyes_open
         moving = replace(
-            self._sitting, eyes_open=view.eyes_open, gaze=view.gaze, smile=view.smile, mouth_open=view.mouth_open, brow=view.brow
+            self._sitting,
+            eyes_open=view.eyes_open,
+            gaze=view.gaze,
+            smile=view.smile,
+            mouth_open=view.mouth_open,
+            brow=view.brow,
         )
         photo = photograph(self._painter, moving, self._wall)
         right, down = self._display.margin(photo.pixels.shape[1])
@@ -105,7 +109,7 @@ class Instrument:
         return _truth(photo, plane, lids)
 
     def _plane(self, photo: Photograph, view: View) -> npt.NDArray[np.float64]:
-        """The homography from the sheet to the picture: the sheet turned a third as far as a head would, in perspective."""
+        """The homography from the sheet to the picture: turned a third as far as a head would, in perspective."""
         yaw, pitch = np.radians([0.35 * view.yaw_deg + self._tilt[0], 0.35 * view.pitch_deg + self._tilt[1]])
         roll = math.radians(view.roll_deg)
         turn = np.array([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]])
@@ -116,7 +120,7 @@ class Instrument:
         sheet = whole[:, :2] @ np.array([[1, 0, -photo.middle[0]], [0, 1, -photo.middle[1]]])
         far = _FAR * FACE_PX
         rows = np.vstack([sheet[:2] * scale, -sheet[2:] / far + np.array([[0, 0, 1.0]])])
-        return np.array([[1, 0, view.centre[0]], [0, 1, view.centre[1]], [0, 0, 1]]) @ rows
+        return np.asarray(np.array([[1, 0, view.centre[0]], [0, 1, view.centre[1]], [0, 0, 1]]) @ rows)
 
     def _hold(self, canvas: Pixels, corners: Floats, view: View) -> None:
         """Fingers over the lower or a side edge."""
@@ -136,8 +140,6 @@ class Instrument:
 
     def _worn(self, view: View, canvas: Pixels) -> Truth:
         """A face cut out of paper before the holder's head."""
-        assert self._paper is not None
-        assert self._cut is not None
         head = replace(view, outfit=self._outfit, glasses=None, mask=False, mouth_open=0.0)
         self._holder.draw(head, canvas)
         plane = self._plane(self._photo, view)
@@ -146,7 +148,18 @@ class Instrument:
         if self._holes:
             mask = mask.copy()
             for eye in self._photo.landmarks[:2]:
-                cv2.ellipse(mask, _point(eye), (round(0.115 * FACE_PX * 8), round(0.062 * FACE_PX * 8)), 0, 0, 360, 0, -1, cv2.LINE_AA, 3)
+                cv2.ellipse(
+                    mask,
+                    _point(eye),
+                    (round(0.115 * FACE_PX * 8), round(0.062 * FACE_PX * 8)),
+                    0,
+                    0,
+                    360,
+                    0,
+                    -1,
+                    cv2.LINE_AA,
+                    3,
+                )
             lids = view.eyes_open
         shadow = np.array([[1, 0, 0.025 * view.face_px], [0, 1, 0.03 * view.face_px], [0, 0, 1]]) @ plane
         _blend(canvas, np.zeros_like(self._paper), (mask * np.float32(0.45)).astype(np.uint8), shadow)
@@ -156,8 +169,8 @@ class Instrument:
 
 def attack(painter: Painter, species: Species, view: View, canvas: Pixels, rng: np.random.Generator) -> Truth:
     """Draw an attack that shows `painter`'s person over `canvas` (in place), presented as `view` says: face_px, centre,
-    roll and light as for a bona fide face. No sensor noise. The truth has `bona_fide` false. Equal states of `rng` hold up
-    the same thing; for many frames of it an `Instrument` is cheaper.
+    roll and light as for a bona fide face. No sensor noise. The truth has `bona_fide` false. Equal states of `rng` hold
+    up the same thing; for many frames of it an `Instrument` is cheaper.
     """
     return Instrument(painter, species, rng).present(view, canvas)
 
@@ -168,7 +181,9 @@ def _oval(photo: Photograph, rng: np.random.Generator) -> Pixels:
     count = int(rng.integers(9, 26))
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False) + rng.normal(0, 0.04, count)
     reach = rng.uniform(1.0, 1.16) + rng.normal(0, 0.018, count)
-    points = np.column_stack([x + w / 2 + 0.5 * w * reach * np.cos(angle), y + 0.47 * h + 0.54 * h * reach * np.sin(angle)])
+    points = np.column_stack(
+        [x + w / 2 + 0.5 * w * reach * np.cos(angle), y + 0.47 * h + 0.54 * h * reach * np.sin(angle)]
+    )
     mask = np.zeros(photo.pixels.shape[:2], np.uint8)
     cv2.fillPoly(mask, [np.round(points * 8).astype(np.int32)], 255, cv2.LINE_AA, 3)
     return mask
@@ -177,7 +192,7 @@ def _oval(photo: Photograph, rng: np.random.Generator) -> Pixels:
 def _in_light(paper: Pixels, view: View) -> Pixels:
     """Paper in the room's light: one gain for all of it, for it is flat."""
     gain = np.append(brightness(view.light) * 0.92, 0)
-    return np.asarray(cv2.multiply(paper, tuple(float(value) for value in gain)), np.uint8)
+    return np.asarray(cv2.multiply(paper, gain), np.uint8)
 
 
 def _blend(canvas: Pixels, shown: Pixels, mask: Pixels | None, plane: npt.NDArray[np.float64]) -> bool:

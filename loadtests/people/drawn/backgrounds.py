@@ -16,7 +16,9 @@ def background(rng: np.random.Generator, size: tuple[int, int]) -> Pixels:
     canvas = np.empty((height, width, 3), np.float32)
     slope = rng.normal(0, 0.25, 2)
     canvas[:] = wall
-    canvas *= 1 + slope[0] * np.linspace(-1, 1, width)[None, :, None] + slope[1] * np.linspace(-1, 1, height)[:, None, None]
+    canvas *= (
+        1 + slope[0] * np.linspace(-1, 1, width)[None, :, None] + slope[1] * np.linspace(-1, 1, height)[:, None, None]
+    )
     kind = rng.random()
     if kind < 0.55:
         _shelves(rng, canvas)
@@ -44,7 +46,13 @@ def _shelves(rng: np.random.Generator, canvas: Floats) -> None:
                 cv2.rectangle(canvas, (x, int(y + rise - tall)), (x + wide - 2, y + rise), goods.tolist(), -1)
                 if rng.random() < 0.6:
                     middle = int(y + rise - tall * 0.55)
-                    cv2.rectangle(canvas, (x, middle), (x + wide - 2, int(middle + tall * 0.25)), _colour(rng, 60, 250).tolist(), -1)
+                    cv2.rectangle(
+                        canvas,
+                        (x, middle),
+                        (x + wide - 2, int(middle + tall * 0.25)),
+                        _colour(rng, 60, 250).tolist(),
+                        -1,
+                    )
             x += wide
         cv2.rectangle(canvas, (0, y + rise), (width, y + rise + 2), board.tolist(), -1)
         y += rise + 3

@@ -22,7 +22,7 @@ _SHIFT = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shape:
-    """`points` (n, 2) in units from the base of the neck, `colour` (3,), `width` of a line in units or 0 for an area."""
+    """`points` (n, 2) in units from the base of the neck, `colour` (3,), `width` of a line in units, 0 for an area."""
 
     points: Floats
     colour: Floats | npt.NDArray[np.float64]
@@ -30,7 +30,7 @@ class _Shape:
 
 
 class Body:
-    """The shapes of one person's shoulders; they change with the outfit, and an outfit is kept while it is worn."""
+    """The shapes of one person's shoulders; they change with the outfit, kept while it is worn."""
 
     def __init__(self, a: Anatomy, p: Palette, hair: Hair) -> None:
         self._a, self._p, self._hair = a, p, hair
@@ -47,7 +47,10 @@ class Body:
             blue, green, red = (int(min(max(value, 0), 255)) for value in shape.colour * power)
             if shape.width > 0:
                 thick = max(1, round(shape.width * placement.scale))
-                cv2.polylines(canvas, [at], False, (blue, green, red), thick, cv2.LINE_AA, _SHIFT)
+                shade = (blue, green, red)
+                cv2.polylines(
+                    canvas, [at], isClosed=False, color=shade, thickness=thick, lineType=cv2.LINE_AA, shift=_SHIFT
+                )
             else:
                 cv2.fillPoly(canvas, [at], (blue, green, red), cv2.LINE_AA, _SHIFT)
 
@@ -62,9 +65,23 @@ class Body:
             half = [(-0.9, -1.2), (-1.18, -0.3), (-1.12, 0.3 + end)]
             shapes.append(_Shape(_mirrored(half, (0.0, 0.2 + end)), p.hair * 0.5, 0))
         neck = a.bones.neck_x
-        shapes.append(_Shape(_mirrored([(-neck + 0.02, -0.30), (-neck - 0.06, -0.05), (-1.5, 0.5), (-1.0, 1.0)], None), p.skin * 0.86, 0))
+        shapes.append(
+            _Shape(
+                _mirrored([(-neck + 0.02, -0.30), (-neck - 0.06, -0.05), (-1.5, 0.5), (-1.0, 1.0)], None),
+                p.skin * 0.86,
+                0,
+            )
+        )
         line = 0.10 + 0.55 * draw.random() ** 2
-        side = [(-0.70, -0.03), (-1.3, 0.16), (-2.05 * wide, 0.42), (-2.5 * wide, 0.95), (-2.7 * wide, 2.2), (-2.8 * wide, 5.0), (-2.8 * wide, 14.0)]
+        side = [
+            (-0.70, -0.03),
+            (-1.3, 0.16),
+            (-2.05 * wide, 0.42),
+            (-2.5 * wide, 0.95),
+            (-2.7 * wide, 2.2),
+            (-2.8 * wide, 5.0),
+            (-2.8 * wide, 14.0),
+        ]
         shirt = [*side, *((-x, y) for x, y in reversed(side)), (0.42, line), (0.0, line + 0.12), (-0.42, line)]
         shapes.append(_Shape(curve(shirt, 5), cloth, 0))
         collar = _mirrored([(-0.70, -0.03), (-0.42, line)], (0.0, line + 0.12))

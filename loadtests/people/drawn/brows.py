@@ -39,6 +39,7 @@ def _between(a: Anatomy, p: Palette, skin: Floats) -> None:
         return
     x, y = sheet()
     rows, columns = window(-0.25, 0.25, a.eyes.brow_y - 0.1, a.eyes.brow_y + 0.12)
-    cover = np.exp(-(((y[rows] - a.eyes.brow_y - 0.02) / 0.05) ** 2) - (x[:, columns] / 0.14) ** 2) * min(0.35 * meeting, 0.5)
+    cover = np.exp(-(((y[rows] - a.eyes.brow_y - 0.02) / 0.05) ** 2) - (x[:, columns] / 0.14) ** 2) * min(
+        0.35 * meeting, 0.5
+    )
     skin[rows, columns] += cover[..., None] * (p.brow - skin[rows, columns])
-

@@ -1,4 +1,4 @@
-"""Eyes and lids, painted for each frame: the upper lid's skin comes down over the eyeball and carries its lashes with it.
+"""Eyes and lids, painted for each frame: the upper lid's skin comes down over the eyeball, its lashes with it.
 
 One `EyePainter` for each eye prepares what does not move; `paint` draws any opening and gaze in some hundred
 microseconds on a patch of the sheet.
@@ -44,7 +44,9 @@ class EyePainter:
         arc = np.power(np.clip(1 - (s - e.peak * (1 - s * s)) ** 2, 0, 1), 0.72)
         arc = arc * (1 - 0.60 * e.hood * step(-s, 0.10, 0.90))
         self._upper = np.asarray(-0.56 * e.height * arc, np.float32)
-        self._lower = np.asarray(0.40 * e.height * np.power(np.clip(1 - (s - 0.18 * (1 - s * s)) ** 2, 0, 1), 0.9), np.float32)
+        self._lower = np.asarray(
+            0.40 * e.height * np.power(np.clip(1 - (s - 0.18 * (1 - s * s)) ** 2, 0, 1), 0.9), np.float32
+        )
         self._shut = np.asarray(0.26 * e.height * (1 - s * s), np.float32)
         self._ends = np.asarray(np.exp(-((beyond / 0.035) ** 2)), np.float32)
         self._corner = np.asarray(step(np.abs(s), 0.62, 1.0), np.float32)
@@ -60,9 +62,7 @@ class EyePainter:
         self._rays = plane(51, 2.0)[self.rows, self.columns]
 
     def patch(self, opening: float, gaze: tuple[float, float], droop: float = 0.0) -> Pixels:
-        """As `paint`, for the nearest of a few hundred steps of each value; the last ones are kept: eyes rest most of the
-        time.
-        """
+        """As `paint`, for the nearest of some steps of each value; the last ones are kept: eyes mostly rest."""
         key = (round(opening * 64), round(gaze[0] * 16), round(gaze[1] * 16), round(droop * 16))
         found = self._kept.get(key)
         if found is None:
@@ -75,14 +75,13 @@ class EyePainter:
         """The patch, uint8 (h, w, 3), at `rows`, `columns` of the sheet. `opening` 0 closed .. 1 open; `gaze` in the
         picture; `droop` 0..1 lets an old lid hang.
         """
-        e = self._form
         opening = min(max(opening, 0.0), 1.0)
         lid = opening * self._upper * np.float32(1 - 0.30 * droop) + (1 - opening) * self._shut
         out = self._lids(lid, opening)
         lower = self._lower * np.float32(0.86 + 0.14 * opening)
         seen = np.clip((self._v - lid) / _PX + 0.5, 0, 1) * np.clip((lower - self._v) / _PX + 0.5, 0, 1) * self._ends
         if opening > 0.02:
-            ball = self._eyeball(lid, lower, gaze)
+            ball = self._eyeball(lid, gaze)
             out += seen[..., None] * (ball - out)
         thick, strength = self._lash
         off = self._v - lid
@@ -98,10 +97,16 @@ class EyePainter:
     def _lids(self, lid: Floats, opening: float) -> Floats:
         """Skin around: crease above, the moving lid's own round shading between crease and lashes."""
         e = self._form
-        crease = self._upper - np.float32(e.fold * (0.6 + 0.4 * opening)) * self._ridge + np.float32(0.02 * (1 - opening))
+        crease = (
+            self._upper - np.float32(e.fold * (0.6 + 0.4 * opening)) * self._ridge + np.float32(0.02 * (1 - opening))
+        )
         below = step(self._v - crease, -0.008, 0.016) * self._ends
         covered = below * (self._v < lid + 0.004)
-        mark = np.exp(-(((self._v - crease) / np.float32(0.013)) ** 2)) * self._ends * np.float32(self._crease * (0.45 + 0.55 * opening))
+        mark = (
+            np.exp(-(((self._v - crease) / np.float32(0.013)) ** 2))
+            * self._ends
+            * np.float32(self._crease * (0.45 + 0.55 * opening))
+        )
         depth = (self._v - crease) / np.maximum(lid - crease, 0.02)
         round_ = 1.06 - 0.40 * (depth - 0.42) ** 2 - 0.10 * self._s * self._s
         tone = 1 + covered * (round_ - 1)
@@ -110,7 +115,7 @@ class EyePainter:
         out *= 1 - covered[..., None] * self._shadow
         return np.asarray(out, np.float32)
 
-    def _eyeball(self, lid: Floats, lower: Floats, gaze: tuple[float, float]) -> Floats:
+    def _eyeball(self, lid: Floats, gaze: tuple[float, float]) -> Floats:
         e = self._form
         at_u = self._side * gaze[0] * 0.095
         at_v = -0.10 * e.height + gaze[1] * 0.045

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from loadtests.people.drawn.truth import Floats
 
@@ -27,12 +28,12 @@ def sheet(divide: int = 1) -> tuple[Floats, Floats]:
 
 def window(x0: float, x1: float, y0: float, y1: float) -> tuple[slice, slice]:
     """The rows and columns of full resolution that hold this rectangle of units, cut at the sheet's edge."""
-    left, right = (int(round(MIDDLE_X + x * SCALE)) for x in (x0, x1))
-    top, bottom = (int(round(EYE_ROW + y * SCALE)) for y in (y0, y1))
+    left, right = (round(MIDDLE_X + x * SCALE) for x in (x0, x1))
+    top, bottom = (round(EYE_ROW + y * SCALE) for y in (y0, y1))
     return slice(max(top, 0), min(bottom, HEIGHT)), slice(max(left, 0), min(right, WIDTH))
 
 
-def step(value: Floats, low: float = 0.0, high: float = 1.0) -> Floats:
+def step(value: npt.NDArray[np.floating], low: float = 0.0, high: float = 1.0) -> Floats:
     """Smoothly 0 below `low`, 1 above `high`."""
     t = np.clip((value - np.float32(low)) * np.float32(1.0 / (high - low)), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
@@ -85,4 +86,5 @@ def draw_line(canvas: Floats, points: list[tuple[float, float]], strength: float
     if strength <= 0.02:
         return
     dense = curve(points, 8) * SCALE + np.array([MIDDLE_X, EYE_ROW], np.float32)
-    cv2.polylines(canvas, [np.round(dense * 8).astype(np.int32)], False, float(strength), 2, cv2.LINE_AA, 3)
+    at = np.round(dense * 8).astype(np.int32)
+    cv2.polylines(canvas, [at], isClosed=False, color=float(strength), thickness=2, lineType=cv2.LINE_AA, shift=3)

@@ -16,8 +16,8 @@ from loadtests.people.drawn.truth import Floats
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hair:
-    """Full resolution: `cover` float32 (h, w) 0..1, `paint` float32 (h, w, 3). `rise` float32 (h/2, w/2) lifts the relief.
-    `length` as in `hair_length`: below -1.2 shaved, above 0.6 over the shoulders.
+    """Full resolution: `cover` float32 (h, w) 0..1, `paint` float32 (h, w, 3). `rise` float32 (h/2, w/2) lifts the
+    relief. `length` as in `hair_length`: below -1.2 shaved, above 0.6 over the shoulders.
     """
 
     cover: Floats
@@ -44,7 +44,8 @@ def paint_hair(a: Anatomy, p: Palette, face: Floats) -> Hair:
         shaved = float(np.clip((length + 1.9) / 1.3, 0.12, 1.0))
         cover = cover * shaved * face
     paint = _strands(a, p, x, y, length, curl)
-    small = cv2.resize(cover, (cover.shape[1] // 2, cover.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    halved = cv2.resize(cover, (cover.shape[1] // 2, cover.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    small = np.asarray(halved, np.float32)
     rise = cv2.GaussianBlur(step(small, 0.2, 0.9), (0, 0), 2.0) * np.float32(0.35 * volume + 0.02)
     return Hair(cover, paint, np.asarray(rise, np.float32), length)
 
@@ -60,7 +61,9 @@ def _where(a: Anatomy, x: Floats, y: Floats, length: float, volume: float, curl:
     fall = np.interp(y, [-0.4, 0.3, 1.2, 2.3], [volume * 0.75, wide, wide + 0.02, wide - 0.05 + 0.1 * volume])
     outer = np.where(y < -0.4, skull + volume * 0.75, skull + fall).astype(np.float32)
     top = b.crown_y - volume
-    dome = (np.abs(x / (b.temple_x + volume)) ** 2.3 + np.abs(np.minimum(y + 0.45, 0) / (top + 0.45)) ** 2.3) ** (1 / 2.3)
+    dome = (np.abs(x / (b.temple_x + volume)) ** 2.3 + np.abs(np.minimum(y + 0.45, 0) / (top + 0.45)) ** 2.3) ** (
+        1 / 2.3
+    )
     within = np.where(y < -0.45, (1 - dome) * 0.9, outer - size) + noise
     line = _hairline(a, x, length)
     above = line + 0.6 * noise - y
@@ -99,7 +102,9 @@ def _inner(a: Anatomy, y: Floats, length: float) -> Floats:
     b = a.bones
     tuck = 0.05 + 0.05 * min(max(length, -1), 1.5)
     face = outline(a, np.clip(y, -0.7, 0.72))
-    drop = np.interp(y, [-0.7, -0.3, 0.2, 0.9, 1.5, 2.2], [-0.10, -0.045, 0.03 - tuck, -tuck, -tuck - 0.05, -tuck + 0.02])
+    drop = np.interp(
+        y, [-0.7, -0.3, 0.2, 0.9, 1.5, 2.2], [-0.10, -0.045, 0.03 - tuck, -tuck, -tuck - 0.05, -tuck + 0.02]
+    )
     return np.asarray(face + drop - 0.0 * b.temple_x, np.float32)
 
 
@@ -115,7 +120,9 @@ def _strands(a: Anatomy, p: Palette, x: Floats, y: Floats, length: float, curl: 
     row = (reach * 60 + 40 * curl * plane(35, 6)).astype(np.float32)
     field = cv2.remap(strands(1), column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     tight = max(curl - 0.55, 0) * 2.2
-    field = (1 - tight) * field + tight * (2.2 * (plane(36, 5.0) - np.roll(plane(36, 5.0), (2, 2), (0, 1))) + 0.3 * plane(38, 2.5))
+    field = (1 - tight) * field + tight * (
+        2.2 * (plane(36, 5.0) - np.roll(plane(36, 5.0), (2, 2), (0, 1))) + 0.3 * plane(38, 2.5)
+    )
     if length < -0.4:
         field = 0.35 * field + 0.55 * plane(37, 2.0)
     sheen = np.exp(-(((reach - 0.85) / 0.22) ** 2)) * (0.20 * (1 - curl) + 0.05)

@@ -1,7 +1,7 @@
 """Light on the relief: a lamp with soft falloff, the room's light from above, hollows, and a little gloss.
 
-Worked out on the sheet at a quarter of its resolution for each frame (normals turned with the head), as a gain on the painted
-colours: uint8, 128 means unchanged.
+Worked out on the sheet at a quarter of its resolution for each frame (normals turned with the head), as a gain on the
+painted colours: uint8, 128 means unchanged.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def gains(normals: Floats, gloss: Floats, light: Light, turn: npt.NDArray[np.flo
     matrix = np.array([towards * 0.86, half, up], np.float32)
     offset = np.array([[0.14], [0.0], [0.0]], np.float32)
     parts = cv2.transform(normals, np.hstack([matrix, offset]))
-    key, shine, sky = cv2.split(parts)
+    key, shine, sky = (np.asarray(part, np.float32) for part in cv2.split(parts))
     np.maximum(key, 0, out=key)
     np.maximum(shine, 0, out=shine)
     shine *= shine
@@ -49,7 +49,7 @@ def gains(normals: Floats, gloss: Floats, light: Light, turn: npt.NDArray[np.flo
     directed = 1.45 * (1 - light.ambient)
     power = key * np.float32(directed * light.level)
     power += (0.86 + 0.16 * sky) * np.float32(light.ambient * light.level)
-    gain = cv2.pow(power + np.float32(0.02), 0.62)
+    gain = np.asarray(cv2.pow(power + np.float32(0.02), 0.62), np.float32)
     gain += gloss * shine * np.float32(directed * min(light.level, 1.3))
     # Shade on skin is red: light that entered it comes out elsewhere, and blood takes its blue and green.
     depth = np.array([1.12, 1.04, 0.90])

@@ -13,12 +13,11 @@ from loadtests.people.drawn.pose import Placement
 from loadtests.people.drawn.truth import Floats, Truth
 from loadtests.people.drawn.view import View
 
-
 MOUTH_SHIFT = np.array([0.0, -0.085, -0.15])
 EYE_SHIFT = np.array([0.0, -0.005, 0.12])
 NOSE_NODS = 0.4
-"""From what is drawn to where YuNet (2023mar) puts it on drawn faces: medians over some hundred views. Its tip of the nose does not
-follow `NOSE_NODS` of its height when the head nods."""
+"""From what is drawn to where YuNet (2023mar) puts it on drawn faces: medians over some hundred views. Its tip of the
+nose does not follow `NOSE_NODS` of its height when the head nods."""
 
 
 class Marks:
@@ -32,7 +31,9 @@ class Marks:
         self.eyes = np.array([self.on(-e.x, 0.0), self.on(e.x, 0.0)])
         self._nose = self.on(b.skew, n.tip_y - 0.02)
         rim = [(-b.cheekbone_x * 0.97, 0.2), (b.cheekbone_x * 0.97, 0.2), (-b.jaw_x * 0.95, 1.1), (b.jaw_x * 0.95, 1.1)]
-        self._rim = np.array([self.on(*at) for at in [*rim, (0.0, -0.95), (-0.5, -0.92), (0.5, -0.92), (0.0, b.chin_y - 0.02)]])
+        self._rim = np.array(
+            [self.on(*at) for at in [*rim, (0.0, -0.95), (-0.5, -0.92), (0.5, -0.92), (0.0, b.chin_y - 0.02)]]
+        )
 
     def on(self, x: float, y: float) -> npt.NDArray[np.float64]:
         """The point of the relief at (x, y), float64 (3,)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -46,15 +47,13 @@ def measure(rounds: int = 40) -> list[tuple[str, float, float]]:
         _row("stream frame 720p, two bystanders", rounds, large.frame),
         _row("JPEG of a VGA frame, quality 85", rounds, lambda n: encode_jpeg(frames[n % 4])),
     ]
-    for species, instrument in attacks.items():
-        rows.append(
-            _row(
-                f"present a {species.value}",
-                rounds,
-                lambda _, held=instrument: held.present(random_view(rng, face_px=(110, 180), centre=(128, 128)), canvas),
-            )
-        )
+    for species, held in attacks.items():
+        rows.append(_row(f"present a {species.value}", rounds, partial(_present, held, rng, canvas)))
     return rows
+
+
+def _present(held: Instrument, rng: np.random.Generator, canvas: Pixels, _: int) -> None:
+    held.present(random_view(rng, face_px=(110, 180), centre=(128, 128)), canvas)
 
 
 def _row(what: str, rounds: int, act: Callable[[int], object]) -> tuple[str, float, float]:

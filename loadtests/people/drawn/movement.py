@@ -31,7 +31,9 @@ class Movement:
 
     def at(self, at_s: float) -> View:
         """The view at this moment, seconds since the stream began."""
-        wave = [math.sin(float(pace) * at_s + float(phase)) for pace, phase in zip(self._pace, self._phase, strict=True)]
+        wave = [
+            math.sin(float(pace) * at_s + float(phase)) for pace, phase in zip(self._pace, self._phase, strict=True)
+        ]
         rest, lively = self._rest, self._lively
         reach = 0.07 * rest.face_px * lively
         lids = 0.0 if self._closed else self.lids(at_s)

@@ -1,8 +1,8 @@
 """What a sensor adds: shot and read noise, fresh in each frame, at the cost of a few saturating operations.
 
-Read noise is the difference of two planes of half-normal values, cut at two places drawn anew for each frame; shot noise
-(which grows with light) a plane of gains near one, cut at a third. The places alone make more than 10^13 different
-frames, and noise drawn pixel by pixel would cost more than the whole scene.
+Read noise is the difference of two planes of half-normal values, cut at two places drawn anew for each frame; shot
+noise (which grows with light) a plane of gains near one, cut at a third. The places alone make more than 10^13
+different frames, and noise drawn pixel by pixel would cost more than the whole scene.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def _planes(gain: float) -> tuple[Pixels, Pixels, Pixels]:
 
 
 class Sensor:
-    """A camera's sensor; `gain` about 1 in good light, 3 in the dark (the nearest of `GAINS` is used). Each call of `expose` uses noise never
-    used before; equal seeds and calls give equal noise.
+    """A camera's sensor; `gain` about 1 in good light, 3 in the dark (the nearest of `GAINS` is used). Each call of
+    `expose` uses noise never used before; equal seeds and calls give equal noise.
     """
 
     def __init__(self, seed: int, *, gain: float = 1.0) -> None:

@@ -16,9 +16,9 @@ from loadtests.people.drawn.grid import EYE_ROW, HEIGHT, MIDDLE_X, SCALE, WIDTH
 from loadtests.people.drawn.light import gains
 from loadtests.people.drawn.marks import Marks
 from loadtests.people.drawn.mouth import MouthPainter
-from loadtests.people.drawn.pose import PIVOT, Placement, rotation, seen
+from loadtests.people.drawn.pose import COARSE, Placement, rotation, seen
 from loadtests.people.drawn.sheets import QUARTER, make_older, make_sheets
-from loadtests.people.drawn.truth import Floats, Pixels, Truth
+from loadtests.people.drawn.truth import Pixels, Truth
 from loadtests.people.drawn.view import View
 
 
@@ -40,7 +40,7 @@ class Painter:
         self._body = Body(self.anatomy, self.palette, self._sheets.hair)
 
     def draw(self, view: View, canvas: Pixels) -> Truth:
-        """Draw head and shoulders over `canvas`, uint8 (h, w, 3) BGR, changed in place. No sensor noise: see `noise`."""
+        """Draw head and shoulders over `canvas`, uint8 (h, w, 3) BGR, in place. No sensor noise: see `noise`."""
         placement = Placement(
             rotation(view.yaw_deg, view.pitch_deg, view.roll_deg), view.face_px / self._marks.box_width, view.centre
         )
@@ -80,15 +80,17 @@ class Painter:
         width, height = right - left, bottom - top
         if width < 2 or height < 2:
             return
-        looks = seen(placement, self._sheets.height, QUARTER, left, top, (width, height))
+        x, y = seen(placement, self._sheets.height, QUARTER, left, top, (width, height))
         field = self._expression.field(view)
         if field is not None:
-            at = (looks + np.array([MIDDLE_X / SCALE, EYE_ROW / SCALE], np.float32)) * np.float32(QUARTER) - np.float32(0.375)
-            looks = looks - cv2.remap(field, at, None, cv2.INTER_LINEAR)
-        looks = looks * np.float32(SCALE) + np.array([MIDDLE_X, EYE_ROW], np.float32)
-        rows, columns = looks.shape[:2]
-        grown = cv2.resize(looks, (columns * 3, rows * 3), interpolation=cv2.INTER_LINEAR)[:height, :width]
-        head = cv2.remap(lit, grown, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0, 0))
+            at_x = (x + np.float32(MIDDLE_X / SCALE)) * np.float32(QUARTER) - np.float32(0.375)
+            at_y = (y + np.float32(EYE_ROW / SCALE)) * np.float32(QUARTER) - np.float32(0.375)
+            shift = cv2.remap(field, at_x, at_y, cv2.INTER_LINEAR)
+            x, y = x - shift[..., 0], y - shift[..., 1]
+        size = (x.shape[1] * COARSE, x.shape[0] * COARSE)
+        column = cv2.resize(x * np.float32(SCALE) + np.float32(MIDDLE_X), size)[:height, :width]
+        row = cv2.resize(y * np.float32(SCALE) + np.float32(EYE_ROW), size)[:height, :width]
+        head = cv2.remap(lit, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0, 0))
         over(canvas[top:bottom, left:right], np.asarray(head, np.uint8))
 
     def _window(self, placement: Placement, canvas: Pixels) -> tuple[int, int, int, int]:
@@ -111,6 +113,3 @@ def over(canvas: Pixels, layer: Pixels) -> None:
 
 def _put(sheet: Pixels, rows: slice, columns: slice, patch: Pixels) -> None:
     sheet[rows, columns, :3] = patch
-
-
-__all__ = ["PIVOT", "Floats", "Painter", "over"]

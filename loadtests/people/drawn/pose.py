@@ -1,11 +1,11 @@
 """From a turned head to the sheet: which point of the height field is seen at each pixel, hidden parts left out.
 
 Under a parallel projection a point (q, z) of the head lands at p = A q + b z, and since a step along the line of sight
-moves nothing, b = -t A d with d the direction on the sheet towards which the head is turned away and t the tangent of the
-angle. So with w = A^-1 p: w = q - t z(q) d. Along each line in direction d this is a function of one variable, s(u) = u - t z(u),
-and a point is hidden exactly when another one further along has a smaller s. The visible ones are therefore where s
-equals its running minimum from the end, which is rising and can be inverted by interpolation: exact parallax with
-occlusion, without a mesh.
+moves nothing, b = -t A d with d the direction on the sheet towards which the head is turned away and t the tangent of
+the angle. So with w = A^-1 p: w = q - t z(q) d. Along each line in direction d this is a function of one variable,
+s(u) = u - t z(u), and a point is hidden exactly when another one further along has a smaller s. The visible ones are
+therefore where s equals its running minimum from the end, which is rising and can be inverted by interpolation: exact
+parallax with occlusion, without a mesh.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ COARSE = 3
 
 def rotation(yaw_deg: float, pitch_deg: float, roll_deg: float) -> npt.NDArray[np.float64]:
     """Head to camera, float64 (3, 3); signs as in `View`."""
-    (cy, sy), (cp, sp), (cr, sr) = ((math.cos(math.radians(d)), math.sin(math.radians(d))) for d in (yaw_deg, pitch_deg, roll_deg))
+    (cy, sy), (cp, sp), (cr, sr) = (
+        (math.cos(math.radians(d)), math.sin(math.radians(d))) for d in (yaw_deg, pitch_deg, roll_deg)
+    )
     yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
     roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
@@ -57,9 +59,11 @@ class Placement:
         return np.asarray((points - PIVOT) @ self.turn[:2].T * self.scale + np.array(self.centre))
 
 
-def seen(placement: Placement, height: Floats, height_scale: float, left: int, top: int, size: tuple[int, int]) -> Floats:
-    """For a window of the picture at (left, top), `size` (w, h): where each pixel looks on the head, in units, float32
-    (h / COARSE, w / COARSE, 2), rounded up. `height` is the relief with `height_scale` pixels per unit.
+def seen(
+    placement: Placement, height: Floats, height_scale: float, left: int, top: int, size: tuple[int, int]
+) -> tuple[Floats, Floats]:
+    """For a window of the picture at (left, top), `size` (w, h): where on the head each pixel looks, x and y in units,
+    two float32 (h / COARSE, w / COARSE), rounded up. `height` is the relief with `height_scale` pixels per unit.
     """
     turn = placement.turn
     flat = np.linalg.inv(turn[:2, :2])
@@ -81,7 +85,7 @@ def seen(placement: Placement, height: Floats, height_scale: float, left: int, t
     to_grid = basis @ np.column_stack([step_w, start - np.array([0, _MIDDLE_Y])]) / _CELL
     to_grid[:, 2] += (_SIDE - 1) / 2
     moved = cv2.warpAffine(shift, to_grid, (columns, rows), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return np.dstack([w_x + np.float32(d[0]) * moved, w_y + np.float32(d[1]) * moved])
+    return w_x + np.float32(d[0]) * moved, w_y + np.float32(d[1]) * moved
 
 
 def _shift(height: Floats, height_scale: float, d: npt.NDArray[np.float64], t: float) -> Floats:
@@ -92,7 +96,9 @@ def _shift(height: Floats, height_scale: float, d: npt.NDArray[np.float64], t: f
     middle = np.array([(MIDDLE_X + 0.5) * ratio - 0.5, (EYE_ROW + 0.5) * ratio - 0.5 + _MIDDLE_Y * height_scale])
     back = np.array([[d[0], -d[1]], [d[1], d[0]]]) * (_CELL * height_scale)
     matrix = np.column_stack([back, middle - back @ np.full(2, (_SIDE - 1) / 2)])
-    z = cv2.warpAffine(height, matrix, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+    z = cv2.warpAffine(
+        height, matrix, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
     z[:, 0] = z[:, -1] = 0
     s = _LINE - np.float32(t) * z
     envelope = np.minimum.accumulate(s[:, ::-1], axis=1)[:, ::-1]

@@ -30,7 +30,7 @@ class Relief:
 
 
 def outline(a: Anatomy, y: Floats) -> Floats:
-    """Half width of the face (with the skull) at each height, same shape as `y`; 0 above the crown and below the chin."""
+    """Half width of the face (with the skull) at each height, as `y`; 0 above the crown and below the chin."""
     b = a.bones
     low = b.chin_y
     square = b.jaw_square
@@ -87,7 +87,7 @@ def relief(a: Anatomy) -> Relief:
 
 
 def _features(a: Anatomy, x: Floats, y: Floats) -> Floats:
-    b, e, n, m = a.bones, a.eyes, a.nose, a.mouth
+    b, e, m = a.bones, a.eyes, a.mouth
     z = _nose(a, x, y)
     for side in (-1.0, 1.0):
         z -= (0.10 + 0.09 * e.depth) * bump(x, y, (side * (e.x - 0.03), -0.03), (0.24, 0.17))
@@ -117,7 +117,7 @@ def _nose(a: Anatomy, x: Floats, y: Floats) -> Floats:
     ridge = ridge + n.bend * bump(x, y, (0, 0.22), (9.0, 0.16))
     width = n.bridge_x + (0.6 * n.half_width - n.bridge_x) * down**2 + 0.02
     centre = a.bones.skew * down
-    z = ridge * np.exp(-np.abs((x - centre) / width) ** 2.0)
+    z = ridge * np.exp(-(np.abs((x - centre) / width) ** 2.0))
     shift = a.bones.skew
     z = z + 0.115 * bump(x, y, (shift, n.tip_y + 0.01), (n.tip_size, n.tip_size * 0.9))
     for side in (-1.0, 1.0):
@@ -138,7 +138,7 @@ def normals(height: Floats) -> Floats:
 
 
 def hollows(height: Floats) -> Floats:
-    """How much light of the room a point gets for lying in a hollow or on a ridge: about 0.6 .. 1.2, half resolution."""
+    """How much of the room's light a point gets in a hollow or on a ridge: about 0.6 .. 1.2, half resolution."""
     near = height - cv2.GaussianBlur(height, (0, 0), 3)
     wide = height - cv2.GaussianBlur(height, (0, 0), 9)
     return np.asarray(np.clip(1 + 2.2 * near + 0.9 * wide, 0.55, 1.2), np.float32)

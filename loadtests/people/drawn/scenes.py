@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,17 +20,21 @@ Covers = tuple[float, float, float, float]
 
 
 def scene(
-    rng: np.random.Generator, painters: Sequence[Painter], *, size: tuple[int, int] = (640, 480), view: View | None = None
+    rng: np.random.Generator,
+    painters: Sequence[Painter],
+    *,
+    size: tuple[int, int] = (640, 480),
+    view: View | None = None,
 ) -> tuple[Pixels, tuple[Truth, ...]]:
-    """One picture of a store with noise: the first of `painters` at the counter (in `view` if given), the others behind,
-    smaller and partly hidden. Truths in the order of `painters`; a face hidden by more than half has no truth.
+    """One picture of a store with noise: the first of `painters` at the counter (in `view` if given), the others
+    behind, smaller and partly hidden. Truths in the order of `painters`; a face hidden by more than half has no truth.
     """
     canvas = background(rng, size)
     light = random_light(rng)
     if view is None:
         unit = size[1] / 480
         middle = (size[0] * float(rng.uniform(0.38, 0.62)), size[1] * float(rng.uniform(0.40, 0.55)))
-        view = _lit(random_view(rng, face_px=(110 * unit, 220 * unit), centre=middle, max_yaw_deg=25), light)
+        view = replace(random_view(rng, face_px=(110 * unit, 220 * unit), centre=middle, max_yaw_deg=25), light=light)
     truths: list[Truth | None] = []
     behind = [bystander_view(rng, size, view.light) for _ in painters[1:]]
     behind.sort(key=lambda one: one.face_px)
@@ -51,11 +56,7 @@ def bystander_view(rng: np.random.Generator, size: tuple[int, int], light: Light
     unit = size[1] / 480
     middle = (float(rng.uniform(0.04, 0.96)) * size[0], float(rng.uniform(0.28, 0.5)) * size[1])
     view = random_view(rng, face_px=(28 * unit, 70 * unit), centre=middle, max_yaw_deg=35, max_roll_deg=10)
-    return _lit(view, light)
-
-
-def _lit(view: View, light: Light) -> View:
-    return View(**{**{name: getattr(view, name) for name in view.__slots__}, "light": light})
+    return replace(view, light=light)
 
 
 def covered_by(view: View) -> Covers:

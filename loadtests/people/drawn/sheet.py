@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -35,7 +37,10 @@ def contact_sheet(seed: int = 0) -> Pixels:
     """
     rng = np.random.default_rng([97, seed])
     painters = [Painter(person(seed * 1000 + index)) for index in range(2 * COLUMNS)]
-    rows = [[_at_rest(painter, View(outfit=index)) for index, painter in enumerate(part)] for part in (painters[:COLUMNS], painters[COLUMNS:])]
+    rows = [
+        [_at_rest(painter, View(outfit=index)) for index, painter in enumerate(part)]
+        for part in (painters[:COLUMNS], painters[COLUMNS:])
+    ]
     rows += [[_at_rest(painter, view) for view in _VIEWS] for painter in painters[:3]]
     rows.append([sample(painter, rng, size=(SIDE, SIDE))[0] for painter in painters[:COLUMNS]])
     rows += [[_attacked(painter, species, rng) for painter in painters[:COLUMNS]] for species in Species]
@@ -48,8 +53,7 @@ def contact_sheet(seed: int = 0) -> Pixels:
 
 def _at_rest(painter: Painter, view: View) -> Pixels:
     canvas = np.full((SIDE, SIDE, 3), 168, np.uint8)
-    fields = {name: getattr(view, name) for name in view.__slots__}
-    painter.draw(View(**{**fields, "face_px": 0.46 * SIDE, "centre": (SIDE / 2, SIDE * 0.53)}), canvas)
+    painter.draw(replace(view, face_px=0.46 * SIDE, centre=(SIDE / 2, SIDE * 0.53)), canvas)
     return canvas
 
 

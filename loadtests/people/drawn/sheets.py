@@ -22,9 +22,9 @@ QUARTER = SCALE / 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sheets:
-    """`now` uint8 (h, w, 4), blue green red alpha; `face` float32 (h, w) where bare skin is; `bare` float32 (h, w, 3) lies under
-    eyes and mouth. At a quarter of the resolution: `normals` (h, w, 3), `gloss`, `height`. `extent` x0, x1, y0, y1 in units: what
-    is painted.
+    """`now` uint8 (h, w, 4), blue green red alpha; `face` float32 (h, w) where bare skin is; `bare` float32 (h, w, 3)
+    lies under eyes and mouth. At a quarter of the resolution: `normals` (h, w, 3), `gloss`, `height`. `extent` x0, x1,
+    y0, y1 in units: what is painted.
     """
 
     now: Pixels
@@ -61,7 +61,16 @@ def make_sheets(a: Anatomy, p: Palette) -> Sheets:
     now = np.dstack([colour, alpha * 255]).clip(0, 255).astype(np.uint8)
     height = _height(a, form.height, face, neck, ears, hair)
     gloss = (0.06 + _quarter(face * (1 - hair.cover)) * _shine(a, p)).astype(np.float32)
-    return Sheets(now, face, colour, _quarter(normals(height)), gloss, _quarter(cv2.GaussianBlur(height, (0, 0), 1.0)), _extent(alpha), hair)
+    return Sheets(
+        now,
+        face,
+        colour,
+        _quarter(normals(height)),
+        gloss,
+        _quarter(np.asarray(cv2.GaussianBlur(height, (0, 0), 1.0), np.float32)),
+        _extent(alpha),
+        hair,
+    )
 
 
 def _grown(half: Floats) -> Floats:
@@ -111,7 +120,7 @@ def _shade_behind(a: Anatomy, x: Floats, y: Floats, neck: Floats, ears: Floats) 
 def _shadow_of_hair(colour: Floats, hair: Hair) -> None:
     """The dark seam that hair throws on the skin beside and below it."""
     soft = cv2.GaussianBlur(cv2.resize(hair.cover, (WIDTH // 2, HEIGHT // 2)), (0, 0), 3.5)
-    colour *= (1 - 0.42 * _grown(soft) * (1 - hair.cover))[..., None]
+    colour *= (1 - 0.42 * _grown(np.asarray(soft, np.float32)) * (1 - hair.cover))[..., None]
 
 
 def _bled(colour: Floats, alpha: Floats, hair: Hair, p: Palette) -> Floats:
@@ -126,7 +135,9 @@ def make_older(a: Anatomy, p: Palette, sheets: Sheets) -> Pixels:
     """The colours some twenty years on, uint8 (h, w, 4): deeper lines, spots, grey hair."""
     cover = sheets.hair.cover
     kept = 128 * (1 - sheets.face * (1 - cover) * (1 - ageing_lines(a)))
-    lined = cv2.multiply(sheets.now, cv2.merge([kept.astype(np.uint8)] * 3 + [np.full_like(kept, 128, np.uint8)]), scale=1 / 128)
+    lined = cv2.multiply(
+        sheets.now, cv2.merge([kept.astype(np.uint8)] * 3 + [np.full_like(kept, 128, np.uint8)]), scale=1 / 128
+    )
     luma = cv2.cvtColor(sheets.now, cv2.COLOR_BGRA2GRAY)
     bright = luma * np.float32(1 / max(float(p.hair.mean()), 8.0))
     silver = cv2.merge([*(bright.clip(0.4, 1.6) * c for c in p.hair_old), sheets.now[..., 3].astype(np.float32)])
@@ -136,7 +147,7 @@ def make_older(a: Anatomy, p: Palette, sheets: Sheets) -> Pixels:
 
 def _height(a: Anatomy, bare: Floats, face: Floats, neck: Floats, ears: Floats, hair: Hair) -> Floats:
     """The relief of the whole head at half resolution."""
-    x, y = sheet(2)
+    x = sheet(2)[0]
     nothing = np.full(bare.shape, RIM_Z - 0.25, np.float32)
     column = np.sqrt(np.clip(1 - (x / (a.bones.neck_x + 0.08)) ** 2, 0, 1)) * 0.55 - 0.75
     half = [cv2.resize(layer, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA) for layer in (face, neck, *ears)]
@@ -159,5 +170,3 @@ def _extent(alpha: Floats) -> tuple[float, float, float, float]:
     columns = np.flatnonzero(alpha.max(axis=0) > 0.02)
     rows = np.flatnonzero(alpha.max(axis=1) > 0.02)
     return float(x[0, columns[0]]), float(x[0, columns[-1]]), float(y[rows[0], 0]), float(y[rows[-1], 0])
-
-

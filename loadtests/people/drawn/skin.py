@@ -20,17 +20,17 @@ def paint_skin(a: Anatomy, p: Palette, hollow: Floats) -> Floats:
     """The whole sheet as skin, float32 (h, w, 3), 0..255; `hollow` full resolution, how dark creases are."""
     x, y = sheet()
     sheet_of_skin = np.empty((HEIGHT, WIDTH, 3), np.float32)
-    tone, redness = _zones(a, p, x, y)
+    tone, redness = _zones(a, x, y)
     tone = tone * hollow * _folds(a, None)
     fair = 1 - 0.65 * p.melanin
     for channel, (base, pull) in enumerate(zip(p.skin, (-26.0, -24.0, 6.0), strict=True)):
         sheet_of_skin[..., channel] = base * tone + (pull * fair) * redness
     _freckles(a, p, sheet_of_skin)
-    _moles(a, p, sheet_of_skin)
+    _moles(a, sheet_of_skin)
     return sheet_of_skin
 
 
-def _zones(a: Anatomy, p: Palette, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+def _zones(a: Anatomy, x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Lightness (about 1) and redness (about 0) of each pixel."""
     c, e, m = a.colour, a.eyes, a.mouth
     tone = 1 + 0.025 * bump(x, y, (0, -0.7), (0.6, 0.4)) - 0.05 * step(y, a.bones.chin_y - 0.3, a.bones.chin_y + 0.1)
@@ -78,9 +78,17 @@ def _folds(a: Anatomy, added: float | None) -> Floats:
         for rise in (-0.10, 0.0, 0.10):
             draw_line(lines, [(s * (outer + 0.05), rise * 0.4), (s * (outer + 0.20), rise * 1.2 + 0.02)], crow * 0.42)
         start, end = n.half_width + 0.06, m.half_width + 0.13
-        draw_line(lines, [(s * start, n.tip_y), (s * (start + end) / 2 + s * 0.03, m.y - 0.22), (s * end, m.y + 0.02)], fold * 0.6)
-        draw_line(lines, [(s * (e.x - 0.17), 0.17), (s * e.x, 0.26), (s * (e.x + 0.15), 0.22)], 0.45 * _depth(e.bag, added))
-        draw_line(lines, [(s * (m.half_width + 0.04), m.y + 0.08), (s * (m.half_width + 0.06), m.y + 0.3)], fold * 0.3 * a.old)
+        draw_line(
+            lines,
+            [(s * start, n.tip_y), (s * (start + end) / 2 + s * 0.03, m.y - 0.22), (s * end, m.y + 0.02)],
+            fold * 0.6,
+        )
+        draw_line(
+            lines, [(s * (e.x - 0.17), 0.17), (s * e.x, 0.26), (s * (e.x + 0.15), 0.22)], 0.45 * _depth(e.bag, added)
+        )
+        draw_line(
+            lines, [(s * (m.half_width + 0.04), m.y + 0.08), (s * (m.half_width + 0.06), m.y + 0.3)], fold * 0.3 * a.old
+        )
     lines = cv2.GaussianBlur(lines, (0, 0), 1.1) + 0.7 * cv2.GaussianBlur(lines, (0, 0), 3.0)
     return np.asarray(kept - np.minimum(0.36 * lines, 0.5), np.float32)
 
@@ -109,7 +117,7 @@ def _freckles(a: Anatomy, p: Palette, skin: Floats) -> None:
     skin[rows, columns] *= 1 - dots[..., None] * np.array([0.46, 0.36, 0.22], np.float32)
 
 
-def _moles(a: Anatomy, p: Palette, skin: Floats) -> None:
+def _moles(a: Anatomy, skin: Floats) -> None:
     """Two moles whose places are factors."""
     c = a.colour
     x, y = sheet()
@@ -142,11 +150,15 @@ def paint_beard(a: Anatomy, p: Palette, skin: Floats, inside: Floats) -> None:
     cheek = step(y - (line - 0.10 + 0.05 * plane(21, 12)), 0, 0.16) * step(np.abs(x) + 0 * y, half * 0.72, half * 1.15)
     chin = step(y, m.y + m.lower + 0.03, m.y + m.lower + 0.15)
     soul = bump(x, y, (0, m.y + m.lower + 0.08), (0.07, 0.09))
-    area = np.maximum(np.maximum(cheek, chin) * step(inside, -0.06, 0.03), soul) * (1 - step(y, b.chin_y - 0.02, b.chin_y + 0.1))
+    area = np.maximum(np.maximum(cheek, chin) * step(inside, -0.06, 0.03), soul) * (
+        1 - step(y, b.chin_y - 0.02, b.chin_y + 0.1)
+    )
     lip_y = m.y - m.upper - 0.095 + 0.10 * (np.abs(x) / half) ** 2
     over = np.exp(-(((y - lip_y) / 0.085) ** 2)) * (1 - step(np.abs(x), half * 0.95, half * 1.25))
     side = np.exp(-(((np.abs(x) - half * 1.15) / 0.10) ** 2)) * step(y, m.y - 0.18, m.y) * min(beard + moustache, 1)
-    amount = np.maximum(np.maximum(area, 0.8 * side) * beard, over * moustache * (1 - 0.35 * np.exp(-((x / 0.05) ** 2))))
+    amount = np.maximum(
+        np.maximum(area, 0.8 * side) * beard, over * moustache * (1 - 0.35 * np.exp(-((x / 0.05) ** 2)))
+    )
     grain = np.clip(0.88 + 0.09 * plane(22, 1.8) + 0.08 * plane(23, 3.2), 0.4, 1.1)
     cover = np.clip(amount * 1.05, 0, 0.93) * grain
     cover = np.clip(cover, 0, 0.95)[..., None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,9 +41,9 @@ class Frame:
 
 
 class CameraStream:
-    """One camera: `payer` at the counter (or nobody), `bystanders` behind, with `species` an attack that shows the payer.
-    `size` (width, height), up to 1280 x 720; `face_px` the payer's face (by default drawn from 110 to 220 at VGA). Equal
-    arguments give equal frames.
+    """One camera: `payer` at the counter (or nobody), `bystanders` behind, with `species` an attack that shows the
+    payer. `size` (width, height), up to 1280 x 720; `face_px` the payer's face (by default drawn from 110 to 220 at
+    VGA). Equal arguments give equal frames.
     """
 
     def __init__(
@@ -65,13 +65,15 @@ class CameraStream:
         self._empty = background(rng, size)
         light = random_light(rng)
         rest = _rest(rng, size, face_px)
-        rest = View(**{**{name: getattr(rest, name) for name in rest.__slots__}, "light": light})
+        rest = replace(rest, light=light)
         self._gain = float(rng.uniform(0.7, 1.5)) / max(light.level, 0.6)
         self._painter = _painter(payer) if payer is not None else None
         self._instrument = None
         if self._painter is not None and species is not None:
             self._instrument = Instrument(self._painter, species, rng)
-        self._movement = Movement(rest, rng, lively=0.5 if species in {Species.PRINT, Species.SCREEN} else 1.0, eyes_closed=eyes_closed)
+        self._movement = Movement(
+            rest, rng, lively=0.5 if species in {Species.PRINT, Species.SCREEN} else 1.0, eyes_closed=eyes_closed
+        )
         views = sorted((bystander_view(rng, size, light) for _ in bystanders), key=lambda view: view.face_px)
         self._behind = [(_painter(one), Movement(view, rng)) for one, view in zip(bystanders, views, strict=True)]
         self._stills: dict[int, tuple[Pixels, list[tuple[Truth, View]]]] = {}

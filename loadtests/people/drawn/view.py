@@ -1,4 +1,4 @@
-"""How a person is seen at one moment: pose, eyelids, expression, what they wear, and the light. None of it is identity."""
+"""How a person is seen at one moment: pose, lids, expression, clothes, glasses, light. None of it is identity."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 class Light:
     """One lamp and what the room adds.
 
-    `azimuth_deg` 0 from the camera, + from the right of the picture; `elevation_deg` + from above; `level` brightness of
-    the whole (1: well exposed); `ambient` share of light without direction, 0..1; `warmth` -1 bluish .. 1 orange.
+    `azimuth_deg` 0 from the camera, + from the right of the picture; `elevation_deg` + from above; `level` brightness
+    of the whole (1: well exposed); `ambient` share of light without direction, 0..1; `warmth` -1 bluish .. 1 orange.
     """
 
     azimuth_deg: float = 15.0
@@ -29,8 +29,8 @@ class View:
 
     `eyes_open` 0 closed .. 1 open, the person's right and left eye; `gaze` -1..1 to the right and down in the picture;
     `mouth_open` 0..1; `smile` -1..1; `brow` -1 frown .. 1 raised; `glasses` number of a style or None; `age` years that
-    passed since the enrolment (0..20); `outfit` chooses clothes and the mask's colour; `face_px` width of the face's box when frontal; `centre` where the point between
-    the eyes and the mouth lies in the picture.
+    passed since the enrolment (0..20); `outfit` chooses clothes and the mask's colour; `face_px` width of the face's
+    box when frontal; `centre` where the point between the eyes and the mouth lies in the picture.
     """
 
     yaw_deg: float = 0.0
@@ -63,7 +63,7 @@ def random_view(
     mask: float = 0.0,
     max_age_years: float = 5.0,
 ) -> View:
-    """A view drawn at random. `closed`, `glasses`, `mask`: the share of views with both eyes closed, and with either."""
+    """A view drawn at random. `closed`, `glasses`, `mask`: the share of views with both eyes closed, with either."""
     blink = float(np.clip(rng.normal(0.96, 0.06), 0.72, 1.0))
     lids = (blink, float(np.clip(blink + rng.normal(0, 0.02), 0.7, 1.0)))
     if rng.random() < closed:
