@@ -24,6 +24,7 @@ class Case(StrEnum):
     CODEC = "codec"
     EMBED = "embed"
     ENGINE = "engine"
+    GPU = "gpu"
     MATCH = "match"
     SETTLE = "settle"
 
@@ -109,6 +110,12 @@ def _engine(needs: Needs, report: Report) -> None:
     report.stages += stages
 
 
+def _gpu(needs: Needs, report: Report) -> None:
+    from pipeline.bench import gpu
+
+    report.rows += gpu.run(needs.rounds, *_folders(needs))
+
+
 def _match(needs: Needs, report: Report) -> None:
     from pipeline.bench import match
     from pipeline.bench.own_process import in_own_process
@@ -127,6 +134,7 @@ RUN: Mapping[Case, Callable[[Needs, Report], None]] = {
     Case.CODEC: _codec,
     Case.EMBED: _embed,
     Case.ENGINE: _engine,
+    Case.GPU: _gpu,
     Case.MATCH: _match,
     Case.SETTLE: _settle,
 }

@@ -76,6 +76,10 @@ class Bound:
             return self._settle()
         return [value.numpy() for value in self._values] if self._gpu else self._outputs
 
+    def again(self) -> None:
+        """Runs on what was last filled in and leaves the outputs where they are: the device alone."""
+        self._inference.run_with_iobinding(self._binding, self._options)
+
     def _settle(self) -> list[Tensor]:
         """After the first run: its outputs, and buffers of their sizes for all further runs."""
         found: list[Any] = list(self._binding.get_outputs())

@@ -20,7 +20,7 @@ from pipeline.errors import ModelError
 from pipeline.vision.bindings import Bound, Kept, Shape, Tensor
 from pipeline.vision.models import ModelSpec, ModelStore
 
-__all__ = ["Execution", "Session", "Tensor", "chunks", "load_session", "open_session"]
+__all__ = ["Execution", "Session", "Tensor", "bind_graph", "chunks", "gpu_is_there", "load_session", "open_session"]
 
 GPU_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -111,7 +111,7 @@ class Session:
         """
         kept: Kept | None = getattr(self._kept, "bounds", None)
         if kept is None:
-            kept = self._kept.bounds = Kept(self._new)
+            kept = self._kept.bounds = Kept(self.new_bound)
         return kept.of(shape, 0 if self.on_gpu else slot)
 
     def run_bound(self, bound: Bound) -> list[Tensor]:
@@ -133,7 +133,8 @@ class Session:
         np.copyto(bound.input, batch)
         return [output.copy() for output in self.run_bound(bound)]
 
-    def _new(self, shape: Shape, beside: Bound | None) -> Bound:
+    def new_bound(self, shape: Shape, beside: Bound | None = None) -> Bound:
+        """Buffers of the caller's own; those of `bound` are shared by all callers of a thread."""
         return Bound(
             _runtime(),
             self._session,
@@ -178,6 +179,21 @@ def load_session(spec: ModelSpec, data: bytes, execution: Execution) -> Session:
     if isinstance(execution.batch, int):
         session.best_batch = min(execution.batch, session.max_batch)
     return session
+
+
+def gpu_is_there() -> bool:
+    """Whether ONNX Runtime offers a GPU; what a session really gets is `Session.providers`."""
+    return GPU_PROVIDER in _runtime().get_available_providers()
+
+
+def bind_graph(data: bytes, names: tuple[str, str], shape: Shape, dtype: type[np.generic], *, gpu: bool) -> Bound:
+    """A graph of no model, with one input and one output called `names`, on one thread: for measuring the device."""
+    runtime = _runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    inference = runtime.InferenceSession(data, options, providers=[GPU_PROVIDER if gpu else CPU_PROVIDER])
+    inference.disable_fallback()
+    return Bound(runtime, inference, (names[0], [names[1]]), shape, dtype, gpu=gpu, graph=None)
 
 
 def _precision(spec: ModelSpec, execution: Execution, *, on_gpu: bool) -> str:

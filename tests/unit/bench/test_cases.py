@@ -35,10 +35,10 @@ def only_codec(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_cannot_run_is_skipped_with_its_reason(only_codec: None) -> None:
-    """Without a case named, absent models cost two cases and no more."""
+    """Without a case named, absent models cost the three cases that need them and no more."""
     report = cases.run(None, Needs(), lambda _: None)
     assert len(report.rows) == 3
-    assert set(report.skipped) == {"embed", "engine"}
+    assert set(report.skipped) == {"embed", "engine", "gpu"}
     assert "--models" in report.skipped["embed"]
     assert "--people" in report.skipped["embed"]
 
