@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -14,6 +14,7 @@ from pipeline.cli import console
 from pipeline.cli.console import JsonFlag
 
 if TYPE_CHECKING:
+    from pipeline.vision.models import ModelSpec
     from pipeline.vision.verification import ModelReport
 
 app = typer.Typer(help="Model files: known by hash, with licence and terms.", no_args_is_help=True)
@@ -31,8 +32,45 @@ def list_models(models: ModelsOption = None, json: JsonFlag = False) -> None:
 
     folder = models or console.settings().vision.models
     # Before any model was fetched the default folder is not there: then the list is what there is to fetch.
-    store = ModelStore.open(folder) if models is not None or folder.is_dir() else None
+    store = ModelStore.open(folder, drawn=True) if models is not None or folder.is_dir() else None
     _finish(known_models(store), folder, json=json)
+
+
+@app.command("pull")
+def pull_models(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of models; default: every model for real people.")
+    ] = None,
+    models: ModelsOption = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="A folder that holds the files, or a mirror's http(s) prefix; default: the sources."
+        ),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Fetch model files into the folder, verified by SHA-256; exit 1 if nobody publishes one, 3 if a download fails."""
+    from pipeline.local.weights import pull
+    from pipeline.vision.verification import report
+
+    folder = models or console.settings().vision.models
+    pulled = pull(_named(names), folder, source)
+    reports = [report(one.spec, one.spec.file if one.ok else None, ok=one.ok, found=one.found) for one in pulled]
+    failed = any(one.state == "failed" for one in pulled)
+    _finish(reports, folder, json=json, ok=all(one.ok for one in pulled), code=3 if failed else 1)
+
+
+def _named(names: Sequence[str] | None) -> list[ModelSpec]:
+    """The models of these names; without names, all that are not for drawn people."""
+    from pipeline.errors import UsageError
+    from pipeline.vision.models import manifest
+
+    by_name = {spec.name: spec for spec in manifest()}
+    unknown = [name for name in names or () if name not in by_name]
+    if unknown:
+        raise UsageError(f"looking for the model {unknown[0]}: no known model has this name; see `facepay models list`")
+    return [by_name[name] for name in names] if names else [spec for spec in manifest() if not spec.drawn]
 
 
 @app.command()
@@ -44,20 +82,29 @@ def verify(models: ModelsOption = None, json: JsonFlag = False) -> None:
 
     vision = console.settings().vision
     folder = models or vision.models
-    reports = verified_models(ModelStore.open(folder), Execution(gpu=vision.gpu, threads=vision.threads))
+    # Held to its contract is also what may not be used: whether it may is the setting's question.
+    store = ModelStore.open(folder, drawn=True)
+    reports = verified_models(store, Execution(gpu=vision.gpu, threads=vision.threads))
     _finish(reports, folder, json=json, ok=all(report.ok for report in reports))
 
 
-def _finish(reports: Sequence[ModelReport], folder: Path, *, json: bool, ok: bool = True) -> None:
+def _finish(
+    reports: Sequence[ModelReport], folder: Path, *, json: bool, ok: bool = True, code: Literal[1, 3] = 1
+) -> None:
+    """Prints the table or the JSON; where the answer is no (`ok` False) the exit code is `code`."""
+
     def show() -> None:
-        table = Table("model", "role", "ok", "sha256", "licence", title=f"{folder}", title_justify="left")
+        table = Table("model", "role", "people", "ok", "sha256", "licence", title=f"{folder}", title_justify="left")
         for report in reports:
             mark = "[green]yes[/green]" if report.ok else "[red]no[/red]"
-            table.add_row(report.name, report.role, mark, report.sha256[:12], report.licence)
+            people = "[bold yellow]DRAWN[/bold yellow]" if report.drawn else "real"
+            table.add_row(report.name, report.role, people, mark, report.sha256[:12], report.licence)
         console.show_table(table)
         for report in reports:
             said = f"{report.found}. {report.training_terms}".strip()
             console.out.print(f"{report.name}: {said}", highlight=False, markup=False)
 
     result = {"models": [asdict(report) for report in reports], "folder": str(folder)}
-    console.finish(result, as_json=json, show=show, ok=ok)
+    console.finish(result, as_json=json, show=show, ok=ok or code != 1)
+    if not ok:
+        raise typer.Exit(code)

@@ -62,7 +62,7 @@ class ModelSpec:
     """One known model: the bytes it is, what it promises, and on what terms.
 
     `drawn`: trained on drawn people, for demos and tests only. `url`: where exactly these bytes are published, empty
-    when nobody publishes them.
+    when nobody publishes them. `bytes`: the file's size, 0 where the manifest does not say.
     """
 
     name: str
@@ -85,6 +85,7 @@ class ModelSpec:
     softmax: bool = False
     drawn: bool = False
     url: str = ""
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

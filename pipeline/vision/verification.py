@@ -24,6 +24,7 @@ class ModelReport:
     found: str
     role: str
     file: str | None
+    drawn: bool = False
     training_terms: str = ""
     source: str = ""
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -32,11 +33,9 @@ class ModelReport:
 
 def known_models(store: ModelStore | None) -> list[ModelReport]:
     """Every model of the manifest; ok when the folder (None for no folder) holds a file with its hash."""
-    held = {} if store is None else {file.sha256: file for file in store.files}
+    held = {} if store is None else {file.sha256: file.path.name for file in store.files}
     return [
-        _report(
-            spec, held.get(spec.sha256), ok=spec.sha256 in held, found="present" if spec.sha256 in held else "absent"
-        )
+        report(spec, held.get(spec.sha256), ok=spec.sha256 in held, found=_presence(spec, here=spec.sha256 in held))
         for spec in manifest()
     ]
 
@@ -51,19 +50,20 @@ def verified_models(store: ModelStore, execution: Execution) -> list[ModelReport
         try:
             session = open_session(store, file.spec, execution)
         except ModelError as error:
-            reports.append(_report(file.spec, file, ok=False, found=str(error)))
+            reports.append(report(file.spec, file.path.name, ok=False, found=str(error)))
         else:
-            reports.append(_report(file.spec, file, ok=True, found=f"runs on {', '.join(session.providers)}"))
+            reports.append(report(file.spec, file.path.name, ok=True, found=f"runs on {', '.join(session.providers)}"))
     for role in NEEDED:
         try:
             store.require(role)
         except ModelError as error:
             wanted = next(spec for spec in manifest() if spec.role == role)
-            reports.append(_report(wanted, None, ok=False, found=str(error)))
+            reports.append(report(wanted, None, ok=False, found=str(error)))
     return reports
 
 
-def _report(spec: ModelSpec, file: ModelFile | None, *, ok: bool, found: str) -> ModelReport:
+def report(spec: ModelSpec, file: str | None, *, ok: bool, found: str) -> ModelReport:
+    """What the manifest says of `spec`, and what was `found` of it in a folder: `file` is the name it has there."""
     return ModelReport(
         name=spec.name,
         sha256=spec.sha256,
@@ -71,11 +71,22 @@ def _report(spec: ModelSpec, file: ModelFile | None, *, ok: bool, found: str) ->
         ok=ok,
         found=found,
         role=spec.role,
-        file=None if file is None else file.path.name,
+        file=file,
+        drawn=spec.drawn,
         training_terms=spec.training_terms,
         source=spec.source,
         thresholds=spec.thresholds,
         thresholds_from=spec.thresholds_from,
+    )
+
+
+def _presence(spec: ModelSpec, *, here: bool) -> str:
+    if here:
+        return "present; for drawn people only, refused outside demos and tests" if spec.drawn else "present"
+    return (
+        "absent"
+        if spec.url or spec.drawn or spec.role == "eyes"
+        else "absent, and nobody publishes this file: see its source"
     )
 
 
