@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.vision.decode import Image
 from pipeline.vision.faces import Box
-from pipeline.vision.models import CropContract, FusionSpec, fusions
+from pipeline.vision.models import CropContract, FusionSpec
 from pipeline.vision.sessions import Session, Tensor
 from pipeline.vision.tensors import Pixels
 
@@ -50,11 +50,6 @@ def fuse(scores: Mapping[str, float], weights: Mapping[str, float]) -> float | N
     if not weights or not all(math.isfinite(scores.get(name, math.nan)) for name in weights):
         return None
     return sum(weight * scores[name] for name, weight in weights.items())
-
-
-def fused_threshold() -> float:
-    """The threshold of the first fusion of the manifest."""
-    return fusions()[0].threshold
 
 
 def _run(session: Session, pixels: Pixels, images: Sequence[Image], boxes: Sequence[Box]) -> Tensor:
