@@ -61,7 +61,7 @@ def recognition(
     from pipeline.evaluate import recognition as rates
     from pipeline.evaluate.comparisons import compare
     from pipeline.evaluate.identification import searches
-    from pipeline.evaluate.sightings import read_index, read_table
+    from pipeline.evaluate.sightings import placed, read_index, read_table
     from pipeline.evaluate.strata import by as split
     from pipeline.evaluate.strata import check_names
 
@@ -71,7 +71,7 @@ def recognition(
     check_names(splits, rows[0])
     kept, listed = without(rows, None if pairs is None else read_table(pairs, ("file_x", "file_y")), leave_out or [])
     engine = open_engine(models, "off", embedder=embedder, drawn=drawn)
-    sightings = sight(engine, images, kept, gated=terminal_gate)
+    sightings = sight(engine, placed(kept, images, index), kept, gated=terminal_gate)
     comparisons = compare(sightings, listed)
     thresholds = dict(engine.thresholds)
     margin = thresholds.pop("margin", 0.0)
@@ -120,7 +120,7 @@ def liveness(
     Presentations without a face are non-responses, counted apart. With a column `eyes` (open, closed) also how often
     closed eyes pass and open ones do not."""
     from pipeline.evaluate import liveness as rates
-    from pipeline.evaluate.sightings import read_index
+    from pipeline.evaluate.sightings import placed, read_index
 
     started = time.perf_counter()
     rows = read_index(index, "label")
@@ -131,7 +131,7 @@ def liveness(
             "judging liveness: the folder does not hold all models of a known fusion, so that there is no fused score; "
             "add the missing liveness models (facepay models list)"
         )
-    sightings = sight(engine, images, rows, gated=terminal_gate)
+    sightings = sight(engine, placed(rows, images, index), rows, gated=terminal_gate)
     figures = rates.rates(sightings, used)
     eyes = rates.eyes(sightings)
     result = {
@@ -182,7 +182,7 @@ def open_engine(models: Path | None, pad: Pad, *, embedder: str | None = None, d
     )
 
 
-def sight(engine: OnnxEngine, folder: Path, rows: Sequence[Labels], *, gated: bool) -> list[Sighting]:
+def sight(engine: OnnxEngine, files: Mapping[str, Path], rows: Sequence[Labels], *, gated: bool) -> list[Sighting]:
     """Every picture of the index, with a bar on a terminal; raises `UsageError` when none can be read."""
     from pipeline.evaluate.gate import refused
     from pipeline.evaluate.sightings import look
@@ -194,7 +194,7 @@ def sight(engine: OnnxEngine, folder: Path, rows: Sequence[Labels], *, gated: bo
 
     sightings = list(
         track(
-            look(engine, folder, rows, refuse),
+            look(engine, files, rows, refuse),
             "Looking at faces",
             total=len(rows),
             console=console.err,
@@ -202,9 +202,7 @@ def sight(engine: OnnxEngine, folder: Path, rows: Sequence[Labels], *, gated: bo
         )
     )
     if all(s.outcome == "unreadable" for s in sightings):
-        raise UsageError(
-            f"looking at the pictures under {folder}: none can be read; the first says: {sightings[0].why}"
-        )
+        raise UsageError(f"looking at {len(rows)} pictures: none can be read; the first says: {sightings[0].why}")
     return sightings
 
 

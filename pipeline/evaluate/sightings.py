@@ -88,17 +88,26 @@ def read_index(path: Path, label: str) -> list[Labels]:
     return rows
 
 
+def placed(rows: Iterable[Labels], folder: Path, index: Path) -> dict[str, Path]:
+    """Where the file of each row lies: under `folder`, or else beside the index, whose rows may name subfolders."""
+    found = {}
+    for row in rows:
+        under, beside = folder / row["file"], index.parent / row["file"]
+        found[row["file"]] = beside if beside.is_file() and not under.exists() else under
+    return found
+
+
 def look(
-    engine: Engine, folder: Path, rows: Iterable[Labels], refuse: Callable[[Face], str] = lambda _: ""
+    engine: Engine, files: Mapping[str, Path], rows: Iterable[Labels], refuse: Callable[[Face], str] = lambda _: ""
 ) -> Iterator[Sighting]:
-    """What the engine sees on each picture of `rows` under `folder`, in order, one decoded picture at a time.
+    """What the engine sees on each picture of `rows` (`files` has its place), in order, one decoded at a time.
 
     `refuse` is the gate: it says why a face is not acquired, or nothing. A picture that cannot be read is a sighting
     like any other; a device that fails raises `ModelError`.
     """
     for row in rows:
         try:
-            image = read_image(folder / row["file"])
+            image = read_image(files[row["file"]])
         except UsageError as error:
             yield Sighting(row, "unreadable", why=str(error))
             continue

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.evaluate.sightings import counted, look, read_index, read_table
+from pipeline.evaluate.sightings import counted, look, placed, read_index, read_table
 from pipeline.vision.decode import Image
 from pipeline.vision.faces import Box, Face
 from tests.unit.evaluate.people import seen
@@ -50,7 +50,8 @@ def test_each_picture_ends_in_one_way(tmp_path: Path) -> None:
     assert face is not None
     engine = ByWidth(replace(face, box=Box(0, 0, 60, 60)))
     rows = [{"file": name} for name in ("none.png", "broken.jpg", "absent.jpg", "one.jpg", "two.jpg")]
-    sightings = list(look(engine, tmp_path, rows))
+    files = placed(rows, tmp_path, tmp_path / "index.csv")
+    sightings = list(look(engine, files, rows))
     assert [s.outcome for s in sightings] == ["not_detected", "unreadable", "unreadable", "seen", "seen"]
     assert "jpeg_truncated" in sightings[1].why
     assert counted(sightings) == {
@@ -60,10 +61,22 @@ def test_each_picture_ends_in_one_way(tmp_path: Path) -> None:
         "seen": 2,
         "with_several_faces": 1,
     }
-    (gated,) = look(engine, tmp_path, rows[3:4], lambda face: f"{face.box.w:.0f} is too narrow")
+    (gated,) = look(engine, files, rows[3:4], lambda face: f"{face.box.w:.0f} is too narrow")
     assert (gated.outcome, gated.why) == ("not_acquired", "60 is too narrow")
-    (broken,) = look(ByWidth(replace(face, embedding=np.zeros(2, np.float32))), tmp_path, rows[3:4])
+    (broken,) = look(ByWidth(replace(face, embedding=np.zeros(2, np.float32))), files, rows[3:4])
     assert (broken.outcome, broken.face is None) == ("not_acquired", False)
+
+
+def test_files_lie_under_the_folder_or_beside_the_index(tmp_path: Path) -> None:
+    """An index that names subfolders fits the folder above and the subfolder alike; the folder comes first."""
+    (tmp_path / "dev").mkdir()
+    for name in ("dev/a.jpg", "dev/b.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    index = tmp_path / "index.csv"
+    assert placed([{"file": "dev/a.jpg"}], tmp_path, index) == {"dev/a.jpg": tmp_path / "dev" / "a.jpg"}
+    assert placed([{"file": "dev/a.jpg"}], tmp_path / "dev", index) == {"dev/a.jpg": tmp_path / "dev" / "a.jpg"}
+    assert placed([{"file": "b.jpg"}], tmp_path / "dev", index) == {"b.jpg": tmp_path / "dev" / "b.jpg"}
+    assert placed([{"file": "no.jpg"}], tmp_path / "dev", index) == {"no.jpg": tmp_path / "dev" / "no.jpg"}
 
 
 def test_a_table_is_read_as_people_write_it(tmp_path: Path) -> None:
