@@ -18,6 +18,7 @@ import pytest
 import simplejpeg
 
 from loadtests.demo import world
+from loadtests.demo.options import Options
 from loadtests.motion import Motion, encode_jpeg, portrait
 from loadtests.people.portraits import load_people
 from pipeline.gallery.enrolment import enrol
@@ -58,9 +59,7 @@ class Lane:
     def frame(self, jpeg: bytes) -> Emit:
         """The next frame."""
         self.sequence += 1
-        return self.sealer.seal(
-            jpeg, self.terms, camera="c-1", sequence=self.sequence, captured_at_us=now_us(), trace=self.trace
-        )
+        return self.sealer.seal(jpeg, self.terms, sequence=self.sequence, captured_at_us=now_us(), trace=self.trace)
 
 
 def jpeg_of_100_megapixels(jpeg: bytes) -> bytes:
@@ -72,7 +71,8 @@ def jpeg_of_100_megapixels(jpeg: bytes) -> bytes:
 @pytest.fixture
 def place(own_stack: LocalStack, shared: Path, tmp_path: Path) -> Iterator[world.World]:
     """Topics, keys, a terminal, and the embedding agent running."""
-    here = world.build(tmp_path, own_stack.addresses, shared / "models", 1)
+    options = Options(models=shared / "models", people=shared / "faces", report=tmp_path / "r.html", terminals=1)
+    here = world.build(tmp_path, own_stack.addresses, options)
     admin.apply(here.settings.kafka)
     env = {**here.environment, "FACEPAY_METRICS__PORT": str(here.ports["embedding"])}
     argv = [sys.executable, "-m", "pipeline.cli", "agent", "embedding"]
@@ -91,7 +91,7 @@ def letters(here: world.World) -> list[tuple[InMessage, DeadLetter]]:
 def test_bad_frames_are_buried_and_good_neighbours_go_on(place: world.World, shared: Path) -> None:
     """Every bad frame has its reason and can be opened again by the operator; the person is recognised all the same."""
     kafka, keyring = place.settings.kafka, Keyring.open(place.settings.keys.directory)
-    (terminal_id, credentials), *_ = place.credentials.items()
+    (terminal_id, credentials), *_ = place.cameras.items()
     person = load_people(shared / "faces" / "congress")[0]
     face = portrait(person.photographs[0])
     engine = OnnxEngine.open(shared / "models")
@@ -119,7 +119,9 @@ def test_bad_frames_are_buried_and_good_neighbours_go_on(place: world.World, sha
     stranger = replace(lane.frame(good[0]), key=b"no-such-terminal")
     damaged = lane.frame(good[0])
     damaged = replace(damaged, value=bytes([*(damaged.value or b"")[:-1], (damaged.value or b"\0")[-1] ^ 1]))
+    stolen = Lane(place, terminal_id, terms, FrameSealer(replace(credentials, camera_id="cam-9")), lane.trace)
     bad = {
+        "unknown_camera": stolen.frame(good[0]),
         "not_jpeg": lane.frame(b"GIF89a this is no JPEG"),
         "jpeg_truncated": lane.frame(good[1][: len(good[1]) // 2]),
         "image_too_large": lane.frame(jpeg_of_100_megapixels(good[1])),

@@ -32,7 +32,7 @@ from schemas.events import Evidence, Hint, OpenIntent, PaymentTerms, Settlement,
 from schemas.ids import derived_id
 
 TERMINAL = "shop.01"
-CREDENTIALS = TerminalCredentials(TERMINAL, "0" * 64, {1: b"\1" * 32})
+CREDENTIALS = TerminalCredentials(TERMINAL, "0" * 64)
 INTENT = derived_id("intent")
 PAYER_ID = derived_id("payer")
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -183,9 +183,9 @@ class Watching:
     def __init__(self) -> None:
         self.scenes: list[Scene] = []
 
-    async def film(self, terms: PaymentTerms, trace: str, stand: Stand, film: Film, done: Callable[[], bool]) -> None:
+    async def film(self, terms: PaymentTerms, stand: Stand, film: Film, done: Callable[[], bool]) -> None:
         """Looks at the stand all the time."""
-        assert (terms.intent_id, trace) == (INTENT, TRACE)
+        assert terms.intent_id == INTENT
         while not done():
             if self.scenes[-1:] != [stand.scene]:
                 self.scenes.append(stand.scene)
