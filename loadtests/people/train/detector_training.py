@@ -19,9 +19,9 @@ from loadtests.people.train.network import DetectorNetwork
 from loadtests.people.train.scenes import SIDE, scenes
 from loadtests.people.train.shards import drawn
 
-PICTURES = 6000
-BATCH = 24
-COURSE = Course(steps=4000, rate=2.5e-3)
+PICTURES = 3200
+BATCH = 16
+COURSE = Course(steps=6000, rate=2e-3)
 
 STRIDES = (8, 16, 32)
 SIZES_PX = {8: (0.0, 64.0), 16: (44.0, 140.0), 32: (100.0, 1e6)}
@@ -52,7 +52,7 @@ def train(work: Path) -> None:
         )
 
     fit("detector", network, batch, loss, COURSE, work / "drawn_detector.checkpoint")
-    example = torch.from_numpy(np.asarray(data["pixels"][:3])).permute(0, 3, 1, 2).float()[:, :, :256]
+    example = torch.from_numpy(np.array(data["pixels"][:3])).permute(0, 3, 1, 2).float()[:, :, :256]
     export(network, work / "drawn_detector.onnx", example.contiguous(), OUTPUTS, free_size=True)
 
 
@@ -75,8 +75,8 @@ def loss(network: DetectorNetwork, inputs: tuple[Tensor, ...]) -> Tensor:
     total, positives = torch.zeros(()), torch.zeros(())
     for stride, level in zip(STRIDES, network.logits(pixels), strict=True):
         rows = torch.flatten(level.float(), 2).transpose(1, 2)
-        cells = _cells(level.shape[2], level.shape[3])
-        face, left_out = assigned(cells, stride, boxes, wanted)
+        places = cells(level.shape[2], level.shape[3])
+        face, left_out = assigned(places, stride, boxes, wanted)
         positive = face >= 0
         target = positive.float()[..., None].expand(-1, -1, 2)
         entropy = nn.functional.binary_cross_entropy_with_logits(rows[..., :2], target, reduction="none")
@@ -86,12 +86,12 @@ def loss(network: DetectorNetwork, inputs: tuple[Tensor, ...]) -> Tensor:
         if len(cell):
             which = face[picture, cell]
             total = total + _geometry(
-                rows[picture, cell, 2:], cells[cell], stride, boxes[picture, which], landmarks[picture, which]
+                rows[picture, cell, 2:], places[cell], stride, boxes[picture, which], landmarks[picture, which]
             )
     return total / positives.clamp(min=1.0)
 
 
-def _cells(rows: int, columns: int) -> Tensor:
+def cells(rows: int, columns: int) -> Tensor:
     """Column and row of each cell, (cells, 2)."""
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     return torch.stack([column.flatten(), row.flatten()], 1).float()
@@ -128,5 +128,5 @@ def _geometry(rows: Tensor, cells: Tensor, stride: int, boxes: Tensor, landmarks
     return (
         4.0 * smooth(off, torch.zeros_like(off), beta=0.02, reduction="sum")
         + 2.0 * smooth(grown, torch.zeros_like(grown), beta=0.05, reduction="sum")
-        + 6.0 * smooth(lost, torch.zeros_like(lost), beta=0.02, reduction="sum")
+        + 8.0 * smooth(lost, torch.zeros_like(lost), beta=0.02, reduction="sum")
     )

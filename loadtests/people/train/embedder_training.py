@@ -23,10 +23,10 @@ from loadtests.people.train.recipe import say
 from loadtests.people.train.shards import drawn
 from loadtests.people.train.verification import eer, fnmr_at, trial
 
-PEOPLE = 6000
-KEPT_BACK = 600
+PEOPLE = 4000
+KEPT_BACK = 400
 BATCH = 64
-COURSE = Course(steps=10_000, rate=2e-3)
+COURSE = Course(steps=6000, rate=2e-3)
 DIMENSION = 64
 
 Matrix = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ def train(work: Path) -> None:
     held = estimates(network, data["pixels"][rows:]).reshape(KEPT_BACK, VIEWS, FACTORS)
     _say_errors(held, data["factors"][rows:].reshape(KEPT_BACK, VIEWS, FACTORS))
     finished = Whitened(network, *whitening(held))
-    example = torch.from_numpy(data["pixels"][:4]).permute(0, 3, 1, 2).float().contiguous()
+    example = torch.from_numpy(np.array(data["pixels"][:4])).permute(0, 3, 1, 2).float().contiguous()
     export(finished, work / "drawn_embedder.onnx", example, ["embedding"])
 
 
@@ -75,7 +75,7 @@ def estimates(network: nn.Module, pixels: npt.NDArray[np.uint8]) -> Matrix:
     out = []
     with torch.no_grad():
         for start in range(0, len(pixels), 256):
-            part = torch.from_numpy(pixels[start : start + 256]).permute(0, 3, 1, 2).float()
+            part = torch.from_numpy(np.array(pixels[start : start + 256])).permute(0, 3, 1, 2).float()
             out.append(network(part.contiguous(memory_format=torch.channels_last)).numpy())
     return np.concatenate(out).astype(np.float64)
 

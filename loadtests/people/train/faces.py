@@ -11,7 +11,7 @@ from pipeline.vision.align import SIDE_PX, align
 
 FACTORS = len(SHAPE) + len(ALBEDO)
 PEOPLE_PER_CHUNK = 8
-VIEWS = 12
+VIEWS = 10
 """Pictures per person: more people teach more than more pictures of them, but a person's textures have a price."""
 
 
@@ -19,7 +19,7 @@ def faces(people: int) -> Plan:
     """`VIEWS` aligned faces (RGB) of each of `people` persons, those of one person side by side."""
     rows = PEOPLE_PER_CHUNK * VIEWS
     fields = {"pixels": ((SIDE_PX, SIDE_PX, 3), "u1"), "factors": ((FACTORS,), "f4")}
-    return Plan("faces", 1, people // PEOPLE_PER_CHUNK, rows, fields, chunk)
+    return Plan("faces", 2, people // PEOPLE_PER_CHUNK, rows, fields, chunk)
 
 
 def chunk(number: int) -> Rows:

@@ -34,8 +34,7 @@ class Course:
 
 
 def prepare(seed: int = 1) -> None:
-    """Two threads, and every later random number from `seed`."""
-    torch.set_num_threads(2)
+    """Every later random number from `seed`."""
     torch.manual_seed(seed)
 
 

@@ -10,10 +10,14 @@ import torch
 from torch import Tensor, nn
 
 
-def conv(into: int, out: int, *, stride: int = 1, side: int = 3) -> nn.Sequential:
-    """Convolution, batch normalisation, ReLU; padded so that the size is divided by `stride`."""
+def conv(into: int, out: int, *, stride: int = 1, side: int = 3, apart: int = 1) -> nn.Sequential:
+    """Convolution, batch normalisation, ReLU; padded so that the size is divided by `stride`. With `apart` above 1 it
+    reads places that far from each other, and so sees more of the picture (a dilated convolution).
+    """
     return nn.Sequential(
-        nn.Conv2d(into, out, side, stride, side // 2, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
+        nn.Conv2d(into, out, side, stride, side // 2 * apart, apart, bias=False),
+        nn.BatchNorm2d(out),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -66,11 +70,12 @@ class DetectorNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.to_8 = nn.Sequential(conv(3, 8, stride=2), conv(8, 16, stride=2), conv(16, 32, stride=2), Residual(32))
-        self.to_16 = nn.Sequential(conv(32, 48, stride=2), conv(48, 48))
-        self.to_32 = nn.Sequential(conv(48, 32, stride=2), conv(32, 32))
-        self.from_8, self.from_16, self.from_32 = (nn.Conv2d(into, 32, 1) for into in (32, 48, 32))
-        self.head = conv(32, 32)
-        self.out = nn.Conv2d(32, 16, 1)
+        self.to_16 = nn.Sequential(conv(32, 40, stride=2), conv(40, 40))
+        # A face of 320 px is ten cells of the coarsest grid wide: its middle has to see that far.
+        self.to_32 = nn.Sequential(conv(40, 40, stride=2), conv(40, 40, apart=2), conv(40, 40, apart=3))
+        self.from_8, self.from_16, self.from_32 = (nn.Conv2d(into, 32, 1) for into in (32, 40, 40))
+        self.head = conv(32, 48)
+        self.out = nn.Conv2d(48, 16, 1)
         with torch.no_grad():
             # Nearly every cell is background: a network that starts with that belief is not swamped by it.
             self.out.bias.zero_()

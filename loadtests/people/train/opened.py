@@ -27,4 +27,4 @@ def opened(path: Path, entry: str, thresholds: Mapping[str, float] | None = None
         "thresholds_from": "not calibrated yet",
     }
     spec = msgspec.convert(table, ModelSpec, strict=True)
-    return open_session(ModelStore(path.parent, [ModelFile(path, digest, spec)]), spec, Execution())
+    return open_session(ModelStore(path.parent, [ModelFile(path, digest, spec)], drawn=True), spec, Execution())

@@ -32,7 +32,7 @@ def scenes(pictures: int) -> Plan:
         "landmarks": ((MOST, 5, 2), "f4"),
         "wanted": ((MOST,), "i1"),
     }
-    return Plan("scenes", 1, pictures // PER_CHUNK, PER_CHUNK, fields, chunk)
+    return Plan("scenes", 2, pictures // PER_CHUNK, PER_CHUNK, fields, chunk)
 
 
 def chunk(number: int) -> Rows:
