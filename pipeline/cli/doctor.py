@@ -35,17 +35,26 @@ def python_version(_: Settings) -> Check:
 
 
 def models(settings: Settings) -> Check:
-    """The detector and the embedder load, keep their contracts, and run on the device that was asked for.
+    """The models of the engine load, keep their contracts, and run on the device and in the precision asked for.
 
-    The providers are those that each session really got: what ONNX Runtime calls available proves nothing.
+    The providers are those that each session really got: what ONNX Runtime calls available proves nothing. Models for
+    drawn people are named first and aloud: with them every other answer is about people who do not exist.
     """
     from pipeline.vision.engine import OnnxEngine
     from pipeline.vision.sessions import Execution
 
     vision = settings.vision
-    engine = OnnxEngine.open(vision.models, Execution(gpu=vision.gpu, threads=vision.threads), pad=vision.pad)
-    found = "; ".join(f"{name} on {', '.join(got)}" for name, got in engine.providers.items())
-    return Check("models", True, found)
+    execution = Execution(gpu=vision.gpu, threads=vision.threads, precision=vision.precision)
+    drawn_allowed = vision.drawn_models == "allowed"
+    engine = OnnxEngine.open(vision.models, execution, pad=vision.pad, drawn=drawn_allowed)
+    found = "; ".join(
+        f"{name} on {', '.join(got)} in {engine.precisions[name]}" for name, got in engine.providers.items()
+    )
+    return Check(
+        "models",
+        True,
+        f"MODELS FOR DRAWN PEOPLE ONLY, no real face may be judged by them: {found}" if engine.drawn else found,
+    )
 
 
 def kafka(settings: Settings) -> Check:

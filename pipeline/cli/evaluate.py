@@ -175,7 +175,7 @@ def open_engine(models: Path | None, pad: Pad, *, embedder: str | None = None, d
     vision = console.settings().vision
     return OnnxEngine.open(
         models or vision.models,
-        Execution(gpu=vision.gpu, threads=vision.threads),
+        Execution(gpu=vision.gpu, threads=vision.threads, precision=vision.precision),
         pad=pad,
         embedder=embedder,
         drawn=drawn,
