@@ -118,4 +118,4 @@ def paint_mask(a: Anatomy, now: Pixels, outfit: int) -> None:
     cover = np.maximum(cover, 0.9 * strap)[..., None]
     mixed = now[..., :3] + cover * (tone[..., None] * colour - now[..., :3])
     now[..., :3] = np.clip(mixed, 0, 255).astype(np.uint8)
-    now[..., 3] = np.maximum(now[..., 3], (cover[..., 0] * 255).astype(np.uint8))
+    now[..., 3] = now[..., 3] + (cover[..., 0] * (255 - now[..., 3].astype(np.float32))).astype(np.uint8)

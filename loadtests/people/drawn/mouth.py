@@ -9,6 +9,9 @@ from loadtests.people.drawn.colours import Palette
 from loadtests.people.drawn.grid import SCALE, plane, sheet, step, window
 from loadtests.people.drawn.truth import Floats, Pixels
 
+KEPT = 8
+"""Patches that are kept."""
+
 _PX = np.float32(1 / SCALE)
 _INSIDE = np.array([34, 26, 58], np.float32)
 _TEETH = np.array([186, 204, 212], np.float32)
@@ -25,7 +28,7 @@ class MouthPainter:
         x, y = sheet()
         self._x, self._y = x[:, self.columns] - np.float32(0.5 * a.bones.skew), y[self.rows]
         self._skin = skin[self.rows, self.columns].copy()
-        self._kept: tuple[tuple[int, int], Pixels] | None = None
+        self._kept: dict[tuple[int, int], Pixels] = {}
         self._grain = 1 + 0.05 * plane(61, 3.0)[self.rows, self.columns]
 
     def corners(self, smile: float, opening: float) -> tuple[float, float]:
@@ -34,11 +37,14 @@ class MouthPainter:
         return m.half_width * (1 + 0.15 * smile - 0.07 * opening), m.y - m.corners - 0.055 * smile + 0.06 * opening
 
     def patch(self, smile: float, opening: float) -> Pixels:
-        """As `paint`, for the nearest of some steps of each value; the last one is kept."""
-        key = (round(smile * 32), round(opening * 32))
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, self.paint(key[0] / 32, key[1] / 32))
-        return self._kept[1]
+        """As `paint`, for the nearest of some steps of each value; the last ones are kept."""
+        key = (round(smile * 16), round(opening * 32))
+        found = self._kept.get(key)
+        if found is None:
+            if len(self._kept) >= KEPT:
+                self._kept.pop(next(iter(self._kept)))
+            found = self._kept[key] = self.paint(key[0] / 16, key[1] / 32)
+        return found
 
     def paint(self, smile: float, opening: float) -> Pixels:
         """The patch, uint8 (h, w, 3), at `rows`, `columns` of the sheet. `smile` -1..1, `opening` 0..1."""

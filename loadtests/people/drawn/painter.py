@@ -104,11 +104,10 @@ class Painter:
 
 
 def over(canvas: Pixels, layer: Pixels) -> None:
-    """Lay `layer` (h, w, 4) over `canvas` (h, w, 3), in place."""
-    alpha = layer[..., 3]
-    colour = cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR)
-    weight = np.multiply(alpha, np.float32(1 / 255))
-    cv2.blendLinear(colour, canvas, weight, 1 - weight, dst=canvas)
+    """Lay `layer` (h, w, 4), its colours already multiplied by alpha, over `canvas` (h, w, 3), in place."""
+    kept = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(layer, 3)), cv2.COLOR_GRAY2BGR)
+    cv2.multiply(canvas, kept, dst=canvas, scale=1 / 255)
+    cv2.add(canvas, cv2.cvtColor(layer, cv2.COLOR_BGRA2BGR), dst=canvas)
 
 
 def _put(sheet: Pixels, rows: slice, columns: slice, patch: Pixels) -> None:

@@ -40,9 +40,12 @@ def lens(canvas: Pixels, rng: np.random.Generator, level: float = 1.0) -> Pixels
     return expose(canvas, rng, gain=float(rng.uniform(0.5, 2.2)) / max(level, 0.5))
 
 
-def portrait(who: Person, seed: int, *, size: tuple[int, int] = (480, 600)) -> Pixels:
-    """A picture for enrolment: frontal, good light, eyes open, plain wall; `seed` chooses the small differences."""
-    rng = np.random.default_rng([71, who.seed, seed])
+def portrait(who: Person | Painter, seed: int, *, size: tuple[int, int] = (480, 600)) -> Pixels:
+    """A picture for enrolment: frontal, good light, eyes open, plain wall; `seed` chooses the small differences. A
+    `Painter` at hand spares making one.
+    """
+    painter = who if isinstance(who, Painter) else Painter(who)
+    rng = np.random.default_rng([71, painter.who.seed, seed])
     small = rng.normal(0, 1, 6).clip(-2, 2)
     view = View(
         yaw_deg=2.0 * small[0],
@@ -56,5 +59,5 @@ def portrait(who: Person, seed: int, *, size: tuple[int, int] = (480, 600)) -> P
     )
     canvas = np.empty((size[1], size[0], 3), np.uint8)
     canvas[:] = np.round(rng.uniform(165, 215) + rng.normal(0, 5, 3))
-    Painter(who).draw(view, canvas)
+    painter.draw(view, canvas)
     return expose(canvas, rng, gain=0.6)

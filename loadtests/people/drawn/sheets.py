@@ -22,9 +22,9 @@ QUARTER = SCALE / 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sheets:
-    """`now` uint8 (h, w, 4), blue green red alpha; `face` float32 (h, w) where bare skin is; `bare` float32 (h, w, 3)
-    lies under eyes and mouth. At a quarter of the resolution: `normals` (h, w, 3), `gloss`, `height`. `extent` x0, x1,
-    y0, y1 in units: what is painted.
+    """`now` uint8 (h, w, 4): blue, green, red (multiplied by alpha), alpha; `face` float32 (h, w) where bare skin is;
+    `bare` float32 (h, w, 3) lies under eyes and mouth. At a quarter of the resolution: `normals` (h, w, 3), `gloss`,
+    `height`. `extent` x0, x1, y0, y1 in units: what is painted.
     """
 
     now: Pixels
@@ -58,7 +58,7 @@ def make_sheets(a: Anatomy, p: Palette) -> Sheets:
     colour += cover * (hair.paint - colour)
     alpha = np.maximum(np.maximum(face, behind), hair.cover)
     colour = _bled(colour, alpha, hair, p)
-    now = np.dstack([colour, alpha * 255]).clip(0, 255).astype(np.uint8)
+    now = np.dstack([colour * alpha[..., None], alpha * 255]).clip(0, 255).astype(np.uint8)
     height = _height(a, form.height, face, neck, ears, hair)
     gloss = (0.06 + _quarter(face * (1 - hair.cover)) * _shine(a, p)).astype(np.float32)
     return Sheets(
@@ -125,10 +125,13 @@ def _shadow_of_hair(colour: Floats, hair: Hair) -> None:
 
 def _bled(colour: Floats, alpha: Floats, hair: Hair, p: Palette) -> Floats:
     """Colours continued beyond the outline, so that soft edges take on no colour of nothing."""
-    outside = np.where(hair.cover.max(axis=1, keepdims=True) > 0.5, 1.0, 0.0)[..., None]
-    beyond = outside * hair.paint + (1 - outside) * (p.skin * 0.84)
-    gone = (1 - np.minimum(alpha * 4, 1))[..., None]
-    return np.asarray(colour + gone * (beyond - colour), np.float32)
+    haired = (hair.cover.max(axis=1) > 0.5)[:, None, None]
+    bare = np.broadcast_to(p.skin * np.float32(0.84), (1, 1, 3))
+    gone = alpha < 0.25
+    beyond = np.where(haired, hair.paint, bare)[gone]
+    weight = (1 - 4 * alpha[gone])[:, None]
+    colour[gone] += weight * (beyond - colour[gone])
+    return colour
 
 
 def make_older(a: Anatomy, p: Palette, sheets: Sheets) -> Pixels:
@@ -140,7 +143,8 @@ def make_older(a: Anatomy, p: Palette, sheets: Sheets) -> Pixels:
     )
     luma = cv2.cvtColor(sheets.now, cv2.COLOR_BGRA2GRAY)
     bright = luma * np.float32(1 / max(float(p.hair.mean()), 8.0))
-    silver = cv2.merge([*(bright.clip(0.4, 1.6) * c for c in p.hair_old), sheets.now[..., 3].astype(np.float32)])
+    alpha = sheets.now[..., 3].astype(np.float32)
+    silver = cv2.merge([*(bright.clip(0.4, 1.6) * alpha * np.float32(c / 255) for c in p.hair_old), alpha])
     grey = (cover * 0.75).astype(np.float32)
     return np.asarray(cv2.blendLinear(lined, silver.clip(0, 255).astype(np.uint8), 1 - grey, grey), np.uint8)
 
