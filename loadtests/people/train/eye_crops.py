@@ -22,7 +22,7 @@ class Camera:
     """How bad: everything is drawn between nothing and these bounds."""
 
     distance_px: tuple[float, float] = (20.0, 90.0)
-    shift: float = 0.10
+    shift: float = 0.16
     """The landmark's error, in eye distances."""
     scale: float = 0.22
     roll_deg: float = 12.0
@@ -99,7 +99,7 @@ def _camera(seen: Patch, distance: float, rng: np.random.Generator, camera: Came
         seen = np.asarray(seen + rng.uniform(0.3, 1.8) * (seen - fine), np.float32)
     noise = rng.normal(0, rng.uniform(0, camera.noise), seen.shape).astype(np.float32)
     if rng.random() < 0.4:
-        noise = _blurred(noise, 0.8) * 1.6
+        noise = np.asarray(_blurred(noise, 0.8) * 1.6, np.float32)
     pixels = np.clip(seen + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.75:
         # The grid of 8 x 8 lies anywhere over the eye.
@@ -107,7 +107,7 @@ def _camera(seen: Patch, distance: float, rng: np.random.Generator, camera: Came
         padded = cv2.copyMakeBorder(pixels, int(pad[0]), 0, int(pad[1]), 0, cv2.BORDER_REPLICATE)
         encoded = cv2.imencode(".jpg", padded, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*camera.jpeg))])[1]
         pixels = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)[pad[0] :, pad[1] :]
-    return pixels.astype(np.float32)
+    return np.asarray(pixels, np.float32)
 
 
 def _cut(seen: Patch, distance: float, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

@@ -169,7 +169,7 @@ def drawn(work: Path, people: int, *, first: int, per_person: int = PER_PERSON, 
     """
     plan = Plan(
         name="test_eyes" if test else "training_eyes",
-        version=1,
+        version=2,
         chunks=people // PEOPLE_PER_CHUNK,
         rows=PEOPLE_PER_CHUNK * per_person * 2,
         fields={
@@ -192,7 +192,7 @@ def _chunk(first: int, per_person: int, test: bool, chunk: int) -> dict[str, npt
         painter = Painter(person(number))
         for index in range(per_person):
             image, truth = picture(painter, _view(rng, (index + 1) % 2 if test else None), rng)
-            out.append(patches(image, as_found(truth.landmarks, rng, spread=0.02)))
+            out.append(patches(image, as_found(truth.landmarks, rng, spread=0.02 if test else 0.04)))
             closures += [1.0 - value for value in truth.eyes_open]
             identity += [number, number]
     return {"patches": np.concatenate(out), "closure": np.array(closures), "identity": np.array(identity)}

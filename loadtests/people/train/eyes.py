@@ -26,10 +26,10 @@ NAME = "eye_state"
 Source = Literal["both", "real", "drawn"]
 """What is trained on; only `both` is published, the others show how far one kind of eyes carries to the other."""
 
-PEOPLE = 1000
+PEOPLE = 600
 TEST_PEOPLE = 2000
-EPOCHS = 10
-STEPS = 130
+EPOCHS = 6
+STEPS = 220
 COPIES = {"plain": 3, "disguised": 5, "closed": 10, "between": 2, "little": 2}
 NEVER_MEASURED = (
     "No real closed lid was ever seen, in training or in judging: what is called a real closed eye is a real open one, "

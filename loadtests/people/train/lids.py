@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ import numpy.typing as npt
 
 Patch = npt.NDArray[np.float32]
 """Grey 0..255, float32 (PATCH_PX, PATCH_PX)."""
+
+Curve = npt.NDArray[np.floating[Any]]
+"""The row of each column, (PATCH_PX,)."""
 
 PATCH_PX = 112
 SCALE = 80.0
@@ -52,11 +56,11 @@ class Opening:
         """From edge to edge at the widest."""
         return self.upper + self.lower
 
-    def line(self) -> npt.NDArray[np.float32]:
+    def line(self) -> Curve:
         """The corners' line: y of each column, (PATCH_PX,)."""
         return np.asarray(self.base + self.tilt * (_COLUMNS - self.middle), np.float32)
 
-    def bow(self) -> npt.NDArray[np.float32]:
+    def bow(self) -> Curve:
         """1 in the middle, 0 from the corners on, (PATCH_PX,): what both edges are multiples of."""
         return np.asarray(np.clip(1 - ((_COLUMNS - self.middle) / self.half) ** 2, 0, 1), np.float32)
 
@@ -69,7 +73,7 @@ def find(patch: Patch) -> Opening:
     """The likeliest opening: skin above the upper edge is lighter than lash and iris below it, and the reverse holds at
     the lower edge; what is usual for an eye around its landmark breaks ties.
     """
-    smooth = cv2.GaussianBlur(patch, (0, 0), 1.6)
+    smooth = _blurred(patch, 1.6)
     spread = max(float(smooth[36:78, 28:84].std()), 4.0)
     rise = (np.roll(smooth, 2, axis=0) - np.roll(smooth, -2, axis=0)) / spread
     columns, upper, lower, shape = _candidates()
@@ -84,24 +88,32 @@ def find(patch: Patch) -> Opening:
     darkness = (smooth[lower[:, 6] + 5, columns[:, 6]] - smooth[core, columns[:, 6]].mean(axis=0)) / spread
     score = strength(upper) - 0.7 * strength(lower) + 0.35 * np.clip(darkness, -1.0, 1.5) - shape[:, 6]
     best = int(np.argmax(score))
-    return _grown(smooth, Opening(*(float(value) for value in shape[best, :6]), clarity=float(score[best])))
+    middle, base, tilt, half, up, low = shape[best, :6].tolist()
+    return _grown(smooth, Opening(middle, base, tilt, half, up, low, clarity=float(score[best])))
 
 
 def _grown(smooth: Patch, opening: Opening) -> Opening:
     """The lower edge pushed down while what lies under it is still more iris than cheek."""
     at = np.rint(opening.middle + opening.half * np.array([-0.3, 0.0, 0.3])).astype(np.int64)
-    row = lambda y: np.clip(np.rint(y), 0, PATCH_PX - 1).astype(np.int64)  # noqa: E731 - one line, used thrice
     lower = opening.lower
     while lower < 10.0:
         edge = opening.line()[at] + lower * opening.bow()[at]
         cheek, core = (
-            smooth[row(np.maximum(edge + 8.0, _MIDDLE + 15.0)), at].mean(),
-            smooth[row(edge - opening.height / 2), at].min(),
+            smooth[_rows(np.maximum(edge + 8.0, _MIDDLE + 15.0)), at].mean(),
+            smooth[_rows(edge - opening.height / 2), at].min(),
         )
-        if smooth[row(edge + 2.0), at].min() > core + 0.5 * (cheek - core) or cheek <= core:
+        if smooth[_rows(edge + 2.0), at].min() > core + 0.5 * (cheek - core) or cheek <= core:
             break
         lower += 0.75
     return replace(opening, lower=lower)
+
+
+def _rows(at: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64]:
+    return np.asarray(np.clip(np.rint(at), 0, PATCH_PX - 1), np.int64)
+
+
+def _blurred(image: npt.NDArray[np.floating[Any]], sigma: float) -> Patch:
+    return np.asarray(cv2.GaussianBlur(np.asarray(image, np.float32), (0, 0), sigma), np.float32)
 
 
 @cache
@@ -132,11 +144,10 @@ def _candidates() -> tuple[
     columns = grid[:, :1] + along * grid[:, 3:4]
     line = grid[:, 1:2] + grid[:, 2:3] * along * grid[:, 3:4]
     bow = 1 - along**2
-    clip = lambda rows: np.clip(np.rint(rows), 0, PATCH_PX - 1).astype(np.int64)  # noqa: E731 - one line, used thrice
     return (
-        clip(columns),
-        clip(line - bow * grid[:, 4:5]),
-        clip(line + bow * grid[:, 5:6]),
+        _rows(columns),
+        _rows(line - bow * grid[:, 4:5]),
+        _rows(line + bow * grid[:, 5:6]),
         np.column_stack([grid, unusual]),
     )
 
@@ -163,7 +174,7 @@ class _Look:
     overlap: float
     skin: float
     spread: float
-    mix: tuple[float, float, float]
+    mix: npt.NDArray[np.float64]
     reach: float
     bulge: float
     slope: float
@@ -183,7 +194,7 @@ class _Look:
             overlap=rng.uniform(0.0, 2.0),
             skin=skin,
             spread=max(float(below.std()), 3.0),
-            mix=tuple(rng.dirichlet((1.2, 0.7, 0.7))),  # type: ignore[arg-type] - three of three
+            mix=rng.dirichlet((1.2, 0.7, 0.7)),
             reach=rng.uniform(6, 16),
             bulge=rng.normal(0.05, 0.08),
             slope=rng.normal(0, 0.06),
@@ -199,7 +210,7 @@ class _Look:
 def _with_skin(
     patch: Patch,
     opening: Opening,
-    edge: npt.NDArray[np.float32],
+    edge: Curve,
     closure: float,
     look: _Look,
     rng: np.random.Generator,
@@ -226,13 +237,15 @@ def _with_skin(
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    wide = cv2.GaussianBlur(patch, (0, 0), 2.5)
+    wide = _blurred(patch, 2.5)
     above = _sample(wide, end - 1.5)
     lower = _sample(wide, under + 1.0)
     share = np.clip((_ROWS - end) / np.maximum(under - end, 1.0), 0, 1)
-    grain = cv2.GaussianBlur(rng.normal(0, 1, patch.shape).astype(np.float32), (0, 0), rng.uniform(0.6, 1.6))
-    plain = cv2.GaussianBlur((above * (1 - share) + lower * share).astype(np.float32), (0, 0), 2.0)
-    plain = plain + grain / max(float(grain.std()), 1e-3) * look.texture * min(look.spread, 4.0) * 0.5
+    grain = _blurred(rng.normal(0, 1, patch.shape), rng.uniform(0.6, 1.6))
+    plain = (
+        _blurred(above * (1 - share) + lower * share, 2.0)
+        + grain / max(float(grain.std()), 1e-3) * look.texture * min(look.spread, 4.0) * 0.5
+    )
     lid = look.mix[0] * stretched + look.mix[1] * turned + look.mix[2] * plain
     # What the estimate of the edges missed of iris or sclera must not show through.
     room = 2.2 * look.spread + 0.12 * look.skin
@@ -245,9 +258,9 @@ def _with_skin(
 
 
 def _between(
-    start: npt.NDArray[np.float32],
-    end: npt.NDArray[np.float32],
-    line: npt.NDArray[np.float32],
+    start: Curve,
+    end: Curve,
+    line: Curve,
     opening: Opening,
     soft: float,
 ) -> Patch:
@@ -260,13 +273,12 @@ def _between(
     return np.asarray(upper * lower * across, np.float32)
 
 
-def _sample(image: Patch, rows: npt.NDArray[np.float32]) -> Patch:
+def _sample(image: Patch, rows: Curve) -> Patch:
     """One row of light: `image` at `rows` of each column, (1, PATCH_PX)."""
-    at = np.clip(np.rint(rows), 0, PATCH_PX - 1).astype(np.int64)
-    return np.asarray(image[at, np.arange(PATCH_PX)][None], np.float32)
+    return np.asarray(image[_rows(rows), np.arange(PATCH_PX)][None], np.float32)
 
 
-def _with_shade(patch: Patch, opening: Opening, edge: npt.NDArray[np.float32], closure: float, look: _Look) -> Patch:
+def _with_shade(patch: Patch, opening: Opening, edge: Curve, closure: float, look: _Look) -> Patch:
     """The eyeball's bulge under the lid, light from a side, and the crease above."""
     line, bow = opening.line(), opening.bow()
     top = line - opening.upper * bow
@@ -284,7 +296,7 @@ def _with_shade(patch: Patch, opening: Opening, edge: npt.NDArray[np.float32], c
 def _with_lashes(
     patch: Patch,
     opening: Opening,
-    edge: npt.NDArray[np.float32],
+    edge: Curve,
     closure: float,
     look: _Look,
     rng: np.random.Generator,
@@ -303,7 +315,7 @@ def _with_lashes(
             length, lean = rng.uniform(2, 7), (x - opening.middle) / opening.half * rng.uniform(0, 5)
             droop = 1.0 if closure > 0.5 else -1.0
             _stroke(strands, (x, y), (x + lean, y + droop * length), 1)
-        dark = np.maximum(dark, cv2.GaussianBlur(strands, (0, 0), 0.7) * look.lash * 0.8)
+        dark = np.maximum(dark, _blurred(strands, 0.7) * look.lash * 0.8)
     # Lashes are dark against their own skin, and keep some of its light.
     floor = look.skin * rng.uniform(0.1, 0.3)
     return np.asarray(patch * (1 - dark) + np.minimum(floor, patch) * dark, np.float32)
