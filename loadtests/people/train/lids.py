@@ -4,8 +4,9 @@ A patch is grey, `PATCH_PX` square, `SCALE` pixels to an eye distance, the eye's
 and always a right eye (left ones are mirrored). `find` estimates where the lids' edges run: two parabolas through the
 corners, by the light above and below each. `close` moves the upper edge down to (and a little past) the lower one,
 fills what it leaves with skin (stretched from above, turned up from below, or smooth), shades it as a bulge, and draws
-crease, lash line and lashes. Of a closed eye nothing of iris or sclera remains; whatever the operation could leave as a
-trace is also given to open eyes by `disguise`, so that a network cannot learn the trace instead of the lid.
+crease, lash line and lashes. Of a closed eye's iris nothing remains, of its sclera a sliver at the corners at
+worst. Whatever the operation could leave as a trace is also given to open eyes by `disguise`, so that a network cannot
+learn the trace instead of the lid.
 """
 
 from __future__ import annotations
