@@ -107,7 +107,7 @@ class LeaseHolder:
     """The newest lease of one camera, asked for again and again; what was granted stands until its own end."""
 
     _WAIT_MS = 1_000
-    _AGAIN_S = 0.25
+    _AGAIN_S = 0.5
     _SOON_S = 0.02
 
     def __init__(self, client: LeaseClient) -> None:
@@ -130,7 +130,7 @@ class LeaseHolder:
 class Camera:
     """One camera at one terminal; `leases` is asked with the same credentials."""
 
-    _LOOK_S = 0.01
+    _LOOK_S = 0.05
 
     def __init__(
         self,

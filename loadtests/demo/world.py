@@ -71,7 +71,8 @@ def build(folder: Path, addresses: Addresses, options: Options) -> World:
             velocity_count=VELOCITY_COUNT,
             velocity_decline_count=40,
         ),
-        gateway=tree.Gateway(host=HOST, port=ports["gateway"]),
+        # Everything shares a few cores here: an answer may take longer than a lease of the default's length lasts.
+        gateway=tree.Gateway(host=HOST, port=ports["gateway"], lease_ms=LEASE_MS),
         log=tree.Log(style="json"),
     )
     return World(
@@ -93,6 +94,7 @@ def _vision(options: Options) -> tree.Vision:
     return tree.Vision(models=models, pad="report_only")
 
 
+LEASE_MS = 3_000
 VELOCITY_COUNT = 10
 """Payments of one person in a minute before a PIN is asked for: the demo's few people pay far oftener than in life."""
 
