@@ -213,6 +213,9 @@ def _tell(session: Session, execution: Execution) -> None:
     metrics.ENGINE_PROVIDER.labels(session.spec.name, session.providers[0]).set(1)
     if execution.gpu == "preferred" and not session.on_gpu:
         log.warning("no_gpu", model=session.spec.name, preferred="gpu", got=list(session.providers))
+    if session.on_gpu and not session.graphs:
+        # Then some of its nodes run on the CPU, or copy to it.
+        log.warning("no_cuda_graph", model=session.spec.name)
 
 
 @contextmanager

@@ -15,12 +15,15 @@ from itertools import count
 from typing import Any, Literal
 
 import numpy as np
+import structlog
 
 from pipeline.errors import ModelError
 from pipeline.vision.bindings import Bound, Kept, Shape, Tensor
 from pipeline.vision.models import ModelSpec, ModelStore
 
 __all__ = ["Execution", "Session", "Tensor", "bind_graph", "chunks", "gpu_is_there", "load_session", "open_session"]
+
+log = structlog.get_logger(__name__)
 
 GPU_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -238,11 +241,14 @@ def _on_gpu(runtime: Any, spec: ModelSpec, data: bytes, execution: Execution) ->
     for options in ({**base, "enable_cuda_graph": "1"}, base):
         try:
             inference = _load(runtime, spec, form, execution, [(GPU_PROVIDER, options), CPU_PROVIDER])
-        except ModelError:
+        except ModelError as error:
             # A graph with a node that only the CPU has cannot be captured; it runs on the GPU all the same.
-            if options is base:
+            if options is not base:
+                continue
+            if execution.gpu == "required":
                 raise
-            continue
+            log.warning("gpu_refused", model=spec.name, why=str(error))
+            return None, False
         break
     if inference is None or inference.get_providers()[0] != GPU_PROVIDER:
         return None, False

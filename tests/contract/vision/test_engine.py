@@ -12,7 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
+from pipeline import metrics
 from pipeline.errors import ModelError
 from pipeline.vision.decode import Image, read_image
 from pipeline.vision.detector import YuNet
@@ -55,7 +57,9 @@ def test_batches_of_one_padded_size_share_a_run_on_a_gpu_and_agree(
 ) -> None:
     """The batched path of the detector, which a CPU does not take by default, finds the same."""
     alone = [engine.faces([image])[0][0] for image in portraits]
-    monkeypatch.setattr(engine._detector._session, "_sizes", (1, 2, 4))
+    detector = engine._detector
+    assert isinstance(detector, YuNet)
+    monkeypatch.setattr(detector._session, "_sizes", (1, 2, 4))
     for one, many in zip(alone, engine.faces(portraits), strict=True):
         assert same(one, many[0])
 
@@ -128,8 +132,13 @@ def test_a_gpu_that_is_required_and_absent_is_refused(shared: Path) -> None:
         pytest.skip("this machine has the CUDA provider")
     with pytest.raises(ModelError, match="a GPU is required and the session got CPUExecutionProvider"):
         OnnxEngine.open(shared / "models", Execution(gpu="required"))
-    engine = OnnxEngine.open(shared / "models", Execution(gpu="preferred"))
+    with capture_logs() as logs:
+        engine = OnnxEngine.open(shared / "models", Execution(gpu="preferred"))
     assert engine.providers["mobilefacenet"] == ("CPUExecutionProvider",)
+    # Aloud: in the log, and on a metric.
+    assert [entry["model"] for entry in logs if entry["event"] == "no_gpu"] == ["yunet_n", "mobilefacenet"]
+    where = metrics.ENGINE_PROVIDER.labels("mobilefacenet", "CPUExecutionProvider")
+    assert where._value.get() == 1
 
 
 def test_models_are_found_by_hash_and_other_files_are_refused(shared: Path, tmp_path: Path) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from pipeline.errors import ModelError
+from pipeline.vision import sessions
 from pipeline.vision.batching import measure_batches
 from pipeline.vision.bindings import KEPT
-from pipeline.vision.sessions import Execution, Session, load_session
+from pipeline.vision.sessions import CPU_PROVIDER, GPU_PROVIDER, Execution, Session, load_session
 from pipeline.vision.tensors import Pixels
 from tests.unit.vision.networks import doubled, doubling, noise
 
@@ -211,3 +215,73 @@ def test_what_a_cpu_cannot_do_is_refused(execution: Execution, sentence: str) ->
     """One sentence that says what to set instead, and no silent other way."""
     with pytest.raises(ModelError, match=sentence):
         load_session(*doubling(), execution)
+
+
+class Runtime:
+    """ONNX Runtime as it would be with a CUDA provider: what a session on it does is `on_gpu`, called with its options.
+    Everything else is the real one's."""
+
+    def __init__(self, on_gpu: Callable[[dict[str, str]], Any]) -> None:
+        self._on_gpu = on_gpu
+        self.asked: list[dict[str, str]] = []
+
+    def get_available_providers(self) -> list[str]:
+        return [GPU_PROVIDER, CPU_PROVIDER]
+
+    def InferenceSession(self, data: bytes, options: Any, providers: list[Any]) -> Any:  # noqa: N802 - its name there
+        if providers == [CPU_PROVIDER]:
+            return onnxruntime.InferenceSession(data, options, providers=providers)
+        self.asked.append(providers[0][1])
+        return self._on_gpu(providers[0][1])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(onnxruntime, name)
+
+
+def without_libraries(_: dict[str, str]) -> Any:
+    """CUDA's libraries are not there: the session quietly gets the CPU."""
+    return SimpleNamespace(get_providers=lambda: [CPU_PROVIDER], disable_fallback=lambda: None)
+
+
+def out_of_memory(_: dict[str, str]) -> Any:
+    """The device is full."""
+    raise RuntimeError("CUDA failure 2: out of memory")
+
+
+def no_graphs(options: dict[str, str]) -> Any:
+    """A node of the model has no form for the GPU."""
+    if "enable_cuda_graph" in options:
+        raise RuntimeError("This session cannot use the CUDA Graph feature as requested")
+    return SimpleNamespace(get_providers=lambda: [GPU_PROVIDER, CPU_PROVIDER], disable_fallback=lambda: None)
+
+
+@pytest.mark.parametrize("on_gpu", [without_libraries, out_of_memory])
+def test_a_preferred_gpu_that_does_not_work_is_the_cpu_and_a_required_one_an_error(
+    on_gpu: Callable[[dict[str, str]], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`preferred` runs the file as it is on the CPU, and `required` never does."""
+    monkeypatch.setattr(sessions, "_runtime", lambda: Runtime(on_gpu))
+    session = load_session(*doubling(), Execution(gpu="preferred"))
+    assert session.providers == (CPU_PROVIDER,)
+    assert (session.precision, session.pixels, session.graphs) == ("fp32", False, False)
+    assert float(filled(session, 2).max()) == 4
+    with pytest.raises(ModelError, match=r"a GPU is required and the session got|out of memory"):
+        load_session(*doubling(), Execution(gpu="required"))
+
+
+def test_a_gpu_that_refuses_is_said_aloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why it is slow now stands in the log."""
+    monkeypatch.setattr(sessions, "_runtime", lambda: Runtime(out_of_memory))
+    with capture_logs() as logs:
+        load_session(*doubling(), Execution(gpu="preferred"))
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("gpu_refused", "warning")]
+    assert "out of memory" in logs[0]["why"]
+
+
+def test_a_model_that_cannot_be_one_cuda_graph_runs_without() -> None:
+    """Asked for with graphs first, then without; in half precision and for pixels both times."""
+    runtime = Runtime(no_graphs)
+    inference, graphs = sessions._on_gpu(runtime, *doubling(), Execution(gpu="required"))
+    assert inference.get_providers()[0] == GPU_PROVIDER
+    assert not graphs
+    assert ["enable_cuda_graph" in options for options in runtime.asked] == [True, False]
