@@ -126,6 +126,14 @@ def test_a_story_of_frames(frames: list[Shot], expected: list[str | None]) -> No
     assert [told(answer) for answer in run(frames)[1]] == expected
 
 
+@pytest.mark.parametrize("votes", [1, 2, 3, 4, 5])
+def test_frames_are_counted_however_much_they_weigh(votes: int) -> None:
+    """Full weight makes up for no frame that is missing."""
+    policy = replace(POLICY, votes=votes, patience=9)
+    answers = [told(answer) for answer in run([(ANN,)] * votes, policy)[1]]
+    assert answers == [None] * (votes - 1) + ["=ann"]
+
+
 def test_five_attempts_that_ran_out_close_the_face() -> None:
     """Five strangers of `patience` frames each: the last one hears that face is over."""
     frames: list[Shot] = []

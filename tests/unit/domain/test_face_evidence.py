@@ -128,6 +128,8 @@ SCORES = st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 1)), min_size=1, max
         ([(0.8, 1.0), (0.2, 0.5)], 0.6135),
         # however sure a detector was, one frame does not outweigh two others
         ([(1.0, 1.0), (0.2, 1.0), (0.2, 1.0)], 0.6009),
+        ([(0.999999, 1.0), (0.2, 1.0), (0.2, 1.0)], 0.6009),
+        ([(0.000001, 1.0), (0.8, 1.0), (0.8, 1.0)], 0.3991),
         ([(0.0, 1.0), (0.8, 1.0), (0.8, 1.0)], 0.3991),
         # what was not measured is not live
         ([(0.9, 1.0), (nan, 1.0)], None),
