@@ -14,7 +14,7 @@ from loadtests.people.train.verification import share
 from pipeline.vision.detector import Detections, YuNet
 
 NAME = "drawn_detector"
-PEOPLE = 600
+PEOPLE = 400
 PER_PERSON = 3
 SIZE = (640, 480)
 THRESHOLDS = {"score": 0.6, "nms_iou": 0.3}

@@ -29,7 +29,7 @@ from pipeline.vision.embedder import ArcFaceEmbedder, normalised
 
 NAME = "drawn_embedder"
 DIMENSION = 64
-PEOPLE = 2400
+PEOPLE = 2100
 PIXEL_PEOPLE = 400
 
 ENTRY = f"""\

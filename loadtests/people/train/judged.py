@@ -23,7 +23,7 @@ from pipeline.vision.align import SIDE_PX, align, qualities
 from pipeline.vision.detector import YuNet
 from pipeline.vision.faces import Quality
 
-PROBES = 3
+PROBES = 2
 TRIES = 6
 PEOPLE_PER_CHUNK = 20
 

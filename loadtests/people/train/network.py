@@ -74,7 +74,10 @@ class DetectorNetwork(nn.Module):
         # A face of 320 px is ten cells of the coarsest grid wide: its middle has to see that far.
         self.to_32 = nn.Sequential(conv(40, 40, stride=2), conv(40, 40, apart=2), conv(40, 40, apart=3))
         self.from_8, self.from_16, self.from_32 = (nn.Conv2d(into, 32, 1) for into in (32, 40, 40))
-        self.head = conv(32, 48)
+        shared = nn.Conv2d(32, 48, 3, 1, 1, bias=False)
+        # Only the normalisation is each grid's own: in training each grid is normalised by what it holds, and one
+        # running mean for all three would fit none of them afterwards.
+        self.heads = nn.ModuleList(nn.Sequential(shared, nn.BatchNorm2d(48), nn.ReLU(inplace=True)) for _ in range(3))
         self.out = nn.Conv2d(48, 16, 1)
         with torch.no_grad():
             # Nearly every cell is background: a network that starts with that belief is not swamped by it.
@@ -89,7 +92,7 @@ class DetectorNetwork(nn.Module):
         top = self.from_32(at_32)
         middle = self.from_16(at_16) + nn.functional.interpolate(top, scale_factor=2.0, mode="nearest")
         fine = self.from_8(at_8) + nn.functional.interpolate(middle, scale_factor=2.0, mode="nearest")
-        return [self.out(self.head(torch.relu(level))) for level in (fine, middle, top)]
+        return [self.out(head(torch.relu(level))) for head, level in zip(self.heads, (fine, middle, top), strict=True)]
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The twelve outputs in the manifest's order."""
