@@ -18,10 +18,10 @@ from loadtests.people.train.recipe import Figure, Recipe, Report, say
 from loadtests.people.train.verification import share
 
 NAME = "drawn_liveness"
-PEOPLE = 700
+PEOPLE = 1400
 TEST_PEOPLE = 400
-STEPS = 700
-STEPS_WITHOUT = 350
+STEPS = 2000
+STEPS_WITHOUT = 500
 THRESHOLDS = {"live": 0.5}
 
 UNSEEN = (

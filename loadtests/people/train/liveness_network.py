@@ -57,6 +57,8 @@ def loss(network: Live, batch: tuple[Tensor, ...]) -> Tensor:
 def fit(shots: Shots, *, without: int | None, steps: int, checkpoint: Path) -> Live:
     """Learns from `shots`, half of every batch bona fide; `without`: the species that is left out."""
     loop.prepare()
+    # Small layers: a second thread waits more than it helps.
+    torch.set_num_threads(1)
     bona = np.flatnonzero(shots.species == BONA_FIDE)
     attacks = np.flatnonzero((shots.species != BONA_FIDE) & (shots.species != (-2 if without is None else without)))
 
