@@ -88,6 +88,40 @@ def verify(models: ModelsOption = None, json: JsonFlag = False) -> None:
     _finish(reports, folder, json=json, ok=all(report.ok for report in reports))
 
 
+@app.command()
+def quantise(
+    name: Annotated[str, typer.Argument(help="Name of an embedder, as `facepay models list` says it.")],
+    images: Annotated[Path, typer.Option(help="Folder of pictures with a face each, JPEG or PNG.")],
+    said: Annotated[str, typer.Option("--as", help="What the pictures are, for the recipe.")] = "pictures of your own",
+    every: Annotated[int, typer.Option(min=2, help="Every n-th picture gives ranges; the rest are judged.")] = 4,
+    float_first: Annotated[int, typer.Option(min=0, help="Convolutions at the start that stay in float32.")] = 2,
+    float_last: Annotated[int, typer.Option(min=0, help="Convolutions at the end that stay in float32.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Write the recipe, a table of int8.toml, to this file.")] = None,
+    models: ModelsOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Measure an embedder's ranges for 8-bit integers, their cost and gain; exit 1 if a cosine is below 0.99."""
+    from pipeline.vision.calibration import BATCH, calibrate
+    from pipeline.vision.models import ModelStore
+    from pipeline.vision.quantise import as_toml
+
+    store = ModelStore.open(models or console.settings().vision.models)
+    pictures = sorted(path for path in images.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    found = calibrate(store, name, pictures, every=every, float_first=float_first, float_last=float_last, said=said)
+    if out is not None:
+        out.write_text(as_toml(found.recipe), encoding="utf-8")
+    result = {key: getattr(found, key) for key in ("faces", "least_cosine", "mean_cosine", "speedup")}
+
+    def show() -> None:
+        console.out.print(
+            f"{name} in 8-bit integers over {found.faces} faces: cosine with float32 at least "
+            f"{found.least_cosine:.4f}, mean {found.mean_cosine:.4f}; {found.speedup:.2f} times as fast in batches of "
+            f"{BATCH}"
+        )
+
+    console.finish(result, as_json=json, show=show, ok=found.least_cosine >= 0.99)
+
+
 def _finish(
     reports: Sequence[ModelReport], folder: Path, *, json: bool, ok: bool = True, code: Literal[1, 3] = 1
 ) -> None:
