@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 UNITS = (
-    "seconds|bytes|ratio|bool"
+    "seconds|bytes|ratio|bool|info"
     "|alerts|checks|errors|frames|intents|outcomes|reasons|records|rejects|templates|transactions|verdicts"
 )
 PERSONAL = re.compile(r"payer|face|terminal|person|intent|template|account")

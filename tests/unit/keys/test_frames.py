@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -13,62 +13,12 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SealError
 from pipeline.keys.credentials import provision_camera
-from pipeline.keys.devices import Camera, DeviceRegistry
-from pipeline.keys.frames import FRAME_HEADER, MAX_JPEG_BYTES, TERMS_HEADER, FrameSealer, KeyringFrameOpener
-from pipeline.keys.keyring import Keyring
-from pipeline.keys.terminals import TerminalRegistry
-from pipeline.ports import Emit, InMessage
+from pipeline.keys.devices import Camera
+from pipeline.keys.frames import FRAME_HEADER, MAX_JPEG_BYTES, TERMS_HEADER, FrameSealer
+from pipeline.ports import Emit
 from schemas.events import PaymentTerms
 from schemas.ids import derived_id
-
-NOW_US = 1_800_000_000_000_000
-SECOND = 1_000_000
-JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 4 + b"\xff\xd9"
-TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
-TERMS = PaymentTerms(
-    intent_id=derived_id("an intent"),
-    terminal_id="t-1",
-    merchant_id="shop",
-    payee_id="payee-1",
-    amount_minor=12_34,
-    currency="CNY",
-    opened_at_us=NOW_US - 5 * SECOND,
-    expires_at_us=NOW_US + 15 * SECOND,
-    key_epoch=1,
-)
-
-
-@dataclass
-class World:
-    keyring: Keyring
-    devices: DeviceRegistry
-    opener: KeyringFrameOpener
-
-    def sealer(self, terminal_id: str = "t-1", camera_id: str = "cam-1") -> FrameSealer:
-        camera = Camera(camera_id, terminal_id)
-        return FrameSealer(provision_camera(self.keyring, camera, self.keyring.frame_epochs()))
-
-    def seal(self, terms: PaymentTerms = TERMS, captured_at_us: int = NOW_US, camera_id: str = "cam-1") -> Emit:
-        return self.sealer(terms.terminal_id, camera_id).seal(
-            JPEG, terms, sequence=7, captured_at_us=captured_at_us, trace=TRACE
-        )
-
-
-@pytest.fixture
-def world(keyring: Keyring, registry: TerminalRegistry) -> World:
-    devices = DeviceRegistry(keyring.folder)
-    devices.add(Camera("cam-1", "t-1"))
-    devices.add(Camera("cam-2", "t-2"))
-    opener = KeyringFrameOpener(keyring, registry, cameras=devices.get, max_age_ms=10_000, max_skew_ms=2_000)
-    return World(keyring, devices, opener)
-
-
-def consumed(emit: Emit, *, partition: int = 3, offset: int = 41) -> InMessage:
-    return InMessage(emit.topic, partition, offset, emit.key, emit.value, emit.headers, NOW_US)
-
-
-def with_header(emit: Emit, name: str, change: Callable[[bytes], bytes]) -> Emit:
-    return replace(emit, headers=tuple((k, change(v) if k == name else v) for k, v in emit.headers))
+from tests.unit.keys.frame_world import JPEG, NOW_US, SECOND, TERMS, TRACE, World, consumed, with_header
 
 
 def test_a_frame_opens_to_what_was_sealed(world: World) -> None:
@@ -242,108 +192,6 @@ def test_the_borders_of_the_times_are_open(world: World) -> None:
     at_most = replace(TERMS, opened_at_us=NOW_US - 10 * SECOND, expires_at_us=NOW_US + 2 * SECOND)
     for offset, moved_us in enumerate((-10 * SECOND, 2 * SECOND)):
         world.opener.open(consumed(world.seal(at_most, NOW_US + moved_us), offset=offset), NOW_US)
-
-
-@pytest.mark.parametrize(
-    ("topic", "partition", "offset", "reason"),
-    [
-        ("frames", 3, 41, None),  # a redelivery
-        ("frames", 3, 42, "replayed"),
-        ("frames", 4, 41, "replayed"),
-        ("frames-2", 3, 41, "replayed"),
-    ],
-)
-def test_a_nonce_belongs_to_one_position(
-    world: World, topic: str, partition: int, offset: int, reason: str | None
-) -> None:
-    """The same record at its own position opens again; a copy anywhere else is a replay."""
-    emit = world.seal()
-    world.opener.open(consumed(emit), NOW_US)
-    again = replace(consumed(emit, partition=partition, offset=offset), topic=topic)
-    if reason is None:
-        assert world.opener.open(again, NOW_US).jpeg == JPEG
-    else:
-        with pytest.raises(SealError, match=rf"^{reason}"):
-            world.opener.open(again, NOW_US)
-
-
-def test_a_restart_remembers_nonces(world: World, registry: TerminalRegistry) -> None:
-    """Nonces noted from records before a restart refuse a replay and let the redelivery pass."""
-    emit = world.seal()
-    cameras = world.devices.get
-    fresh = KeyringFrameOpener(world.keyring, registry, cameras=cameras, max_age_ms=10_000, max_skew_ms=2_000)
-    fresh.remember(consumed(emit))
-    with pytest.raises(SealError, match=r"^replayed"):
-        fresh.open(consumed(emit, offset=42), NOW_US)
-    assert fresh.open(consumed(emit), NOW_US).jpeg == JPEG
-
-
-def test_a_forgery_does_not_claim_a_nonce(world: World) -> None:
-    """A record that does not open leaves no nonce behind: it cannot make the genuine one a replay."""
-    emit = world.seal()
-    forged = replace(emit, value=(emit.value or b"")[:-1] + b"\0")
-    with pytest.raises(SealError, match=r"^seal_broken"):
-        world.opener.open(consumed(forged, offset=40), NOW_US)
-    assert world.opener.open(consumed(emit), NOW_US).jpeg == JPEG
-
-
-def test_a_partition_that_leaves_takes_its_nonces_along(world: World) -> None:
-    """`forget` drops the nonces of that partition only."""
-    kept, gone = world.seal(), world.seal()
-    world.opener.open(consumed(kept, partition=1), NOW_US)
-    world.opener.open(consumed(gone, partition=2), NOW_US)
-    world.opener.forget(2)
-    assert world.opener.remembered == 1
-    world.opener.open(consumed(gone, partition=2, offset=99), NOW_US)
-    with pytest.raises(SealError, match=r"^replayed"):
-        world.opener.open(consumed(kept, partition=1, offset=99), NOW_US)
-
-
-def test_the_memory_of_nonces_is_bounded_by_the_freshness_window(world: World) -> None:
-    """Ten frames a second for two minutes leave no more than one window (12 s) of nonces behind."""
-    sealer, most = world.sealer(), 0
-    for i in range(1200):
-        now = NOW_US + i * SECOND // 10
-        terms = replace(TERMS, opened_at_us=now, expires_at_us=now + SECOND)
-        emit = sealer.seal(JPEG, terms, sequence=i, captured_at_us=now, trace=TRACE)
-        world.opener.open(consumed(emit, offset=i), now)
-        most = max(most, world.opener.remembered)
-    assert most <= 121
-
-
-def test_a_nonce_is_kept_until_its_replay_is_stale(world: World) -> None:
-    """At every moment of its life a replay is refused: as replayed first, as stale from the end of the window on."""
-    terms = replace(TERMS, expires_at_us=NOW_US + 60 * SECOND)
-    emit = world.seal(terms)
-    world.opener.open(consumed(emit), NOW_US)
-    reasons = []
-    for after_s in (0, 5, 10, 11, 12, 13, 30):
-        with pytest.raises(SealError) as refused:
-            world.opener.open(consumed(emit, offset=42), NOW_US + after_s * SECOND)
-        reasons.append(refused.value.reason)
-    assert reasons == ["replayed"] * 3 + ["stale"] * 4
-
-
-def test_restored_nonces_from_the_future_are_not_kept(world: World) -> None:
-    """A record that claims to be from 2099 would never leave the memory, and was never opened: it is dropped."""
-    far = with_header(world.seal(), FRAME_HEADER, lambda v: v.replace(str(NOW_US).encode(), b"4080000000000000"))
-    world.opener.remember(consumed(far, offset=1))
-    world.opener.open(consumed(world.seal()), NOW_US)
-    assert world.opener.remembered == 1
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        replace(consumed(Emit("frames", b"t-1", b"")), value=None),
-        consumed(Emit("frames", b"t-1", b"short")),
-        consumed(Emit("frames", b"t-1", b"x" * 99)),
-    ],
-)
-def test_damaged_records_are_not_remembered(world: World, damaged: InMessage) -> None:
-    """A record without a nonce or without headers was refused before the restart and is skipped after it."""
-    world.opener.remember(damaged)
-    assert world.opener.remembered == 0
 
 
 @pytest.mark.parametrize(
