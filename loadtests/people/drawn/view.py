@@ -29,8 +29,8 @@ class View:
 
     `eyes_open` 0 closed .. 1 open, the person's right and left eye; `gaze` -1..1 to the right and down in the picture;
     `mouth_open` 0..1; `smile` -1..1; `brow` -1 frown .. 1 raised; `glasses` number of a style or None; `age` years that
-    passed since the enrolment (0..20); `outfit` chooses clothes and the mask's colour; `face_px` width of the face's
-    box when frontal; `centre` where the point between the eyes and the mouth lies in the picture.
+    passed since the enrolment (0..20); `outfit` chooses clothes and the mask's colour; `face_px` about the
+    width of the face's box when frontal; `centre` where the point between the eyes and the mouth lies in the picture.
     """
 
     yaw_deg: float = 0.0
