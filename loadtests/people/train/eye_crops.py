@@ -47,6 +47,15 @@ def crops(patches: npt.NDArray[np.uint8], rng: np.random.Generator, camera: Came
     return out
 
 
+def middles(patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The crops as the patches are, through no further camera: uint8 (n, 32, 32)."""
+    side = round(CROP * SCALE)
+    first = (PATCH_PX - side) // 2
+    inner = slice(first, first + side)
+    size = (SIDE_PX, SIDE_PX)
+    return np.stack([cv2.resize(patch[inner, inner], size, interpolation=cv2.INTER_AREA) for patch in patches])
+
+
 def crop(pixels: npt.NDArray[np.uint8], rng: np.random.Generator, camera: Camera) -> npt.NDArray[np.uint8]:
     """One crop, uint8 (32, 32)."""
     patch = pixels.astype(np.float32)

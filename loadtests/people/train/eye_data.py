@@ -198,6 +198,13 @@ def _chunk(first: int, per_person: int, test: bool, chunk: int) -> dict[str, npt
     return {"patches": np.concatenate(out), "closure": np.array(closures), "identity": np.array(identity)}
 
 
+def first_yaw_deg(number: int) -> float:
+    """How far a test person's head is turned in the first picture, the one with open eyes: its view is the first thing
+    that the person's random numbers decide.
+    """
+    return _view(np.random.default_rng([6, number]), 1).yaw_deg
+
+
 def _view(rng: np.random.Generator, opened: int | None) -> View:
     """Lids open (`opened` 1), closed (0), or either or anywhere (None); of the last some wink, so that a brow or a
     smile says nothing about an eye.
