@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from loadtests.demo import chaos, world
-from loadtests.demo.options import Options
+from loadtests.demo.options import DRAWN_MODELS, Options
 from loadtests.demo.story import tell
 from pipeline.cli.demo_backstage import CommandLineBackstage, now_us
 
@@ -36,17 +36,17 @@ def strikes(seconds: float, seed: int) -> Iterator[chaos.Strike]:
 
 
 @pytest.mark.timeout(SECONDS + 300)
-def test_whatever_dies_the_books_hold(shared: Path, tmp_path: Path) -> None:
+def test_whatever_dies_the_books_hold(tmp_path: Path) -> None:
     """Nothing lost, nothing doubled, nobody charged for another, and every invariant of the audit."""
     options = Options(
-        models=shared / "models",
-        people=shared / "faces" / "congress",
+        models=DRAWN_MODELS,
+        people=None,
         report=tmp_path / "report.html",
         seconds=SECONDS,
         seed=SEED,
     )
     planned = tuple(strikes(SECONDS, SEED))
-    backstage = CommandLineBackstage(options.models, tmp_path)
+    backstage = CommandLineBackstage(options.models, tmp_path, drawn=True)
     try:
         story = tell(options, backstage, tmp_path, Console(file=io.StringIO(), width=160), now_us, strikes=planned)
     finally:
