@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import models
+from pipeline.errors import UsageError
 
 pytestmark = pytest.mark.shared
 
@@ -56,3 +58,28 @@ def test_models_verify_says_yes_for_what_keeps_its_contract_and_no_for_the_rest(
         "mobilefacenet": False,
     }
     assert "no known model has this hash" in rows["foreign"]["found"]
+
+
+def test_models_quantise_measures_an_embedder_and_writes_its_recipe(shared: Path, tmp_path: Path) -> None:
+    """Every second of a dozen portraits gives ranges, the others are judged; the recipe is bound to the file's hash."""
+    portraits = tmp_path / "portraits"
+    portraits.mkdir()
+    for path in sorted((shared / "faces" / "congress" / "dev").glob("*.jpg"))[:12]:
+        (portraits / path.name).symlink_to(path)
+    arguments = ("models", "quantise", "mobilefacenet", "--models", shared / "models", "--images", portraits)
+    result = run(*arguments, "--every", "2", "--out", tmp_path / "recipe.toml", "--json")
+    found = last_line(result)
+    assert result.exit_code == (0 if found["least_cosine"] >= 0.99 else 1)
+    assert found["faces"] == 6
+    assert 0.98 < found["least_cosine"] <= found["mean_cosine"] < 1
+    assert found["speedup"] > 0
+    recipe = tomllib.loads((tmp_path / "recipe.toml").read_text(encoding="utf-8"))["recipes"][0]
+    assert recipe["sha256"].startswith("3da1093276634c390ad957f3ce76bed7")
+    assert len(recipe["ranges"]) > 50
+    assert isinstance(run(*arguments, "--every", "12").exception, UsageError)
+
+
+def test_models_list_says_which_are_for_drawn_people(shared: Path) -> None:
+    """Each row has the flag, and nobody takes a real model for a drawn one."""
+    rows = last_line(run("models", "list", "--models", shared / "models", "--json"))["models"]
+    assert not any(row["drawn"] for row in rows if row["ok"])
