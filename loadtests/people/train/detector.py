@@ -154,6 +154,6 @@ RECIPE = Recipe(
     ENTRY,
     "3,200 scenes of 320 x 320 px with 0 to 4 faces of 20 to 300 px (800 drawn people; one face in four is the "
     "picture of an attack; poses to 45 degrees, closed eyes, glasses, face masks), sensor noise, JPEG 60 to 95, half "
-    "of them mirrored. The file that ships had one normalisation for all three grids for 6,000 steps and one for each, as "
-    "the script has it, for 800 more; its landmarks miss their goal, for which more steps are the first thing to try.",
+    "of them mirrored. The file that ships had one normalisation for all three grids for 6,000 steps and one for each, "
+    "as the script has it, for 800 more; its landmarks miss their goal, for which more steps would be the first try.",
 )

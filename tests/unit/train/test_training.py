@@ -63,12 +63,13 @@ def test_a_mirror_swaps_left_and_right() -> None:
         np.testing.assert_allclose(values, rows[name], atol=1e-3)
 
 
-def cut_off_at(step: int) -> Callable[[int], tuple[Any, ...]]:
-    """Batches that depend on their number alone, and a power cut before `step`."""
+def cut_off_at(step: int, asked: list[int]) -> Callable[[int], tuple[Any, ...]]:
+    """Batches that depend on their number alone, and a power cut before `step`; `asked` is told their numbers."""
 
     def batch(number: int) -> tuple[Any, ...]:
         if number == step:
             raise KeyboardInterrupt
+        asked.append(number)
         generator = torch.Generator().manual_seed(number)
         pixels = 255 * torch.rand((4, 3, 112, 112), generator=generator)
         return pixels, pixels.mean((2, 3)) / 128 - 1
@@ -77,7 +78,7 @@ def cut_off_at(step: int) -> Callable[[int], tuple[Any, ...]]:
 
 
 def test_a_run_goes_on_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut off and started again, the network ends with the weights of a run that was not."""
+    """Cut off and started again, a run asks only for the batches it had not seen, and ends with the same weights."""
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
     torch.set_num_threads(1)
     course = loop.Course(steps=6)
@@ -91,10 +92,12 @@ def test_a_run_goes_on_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.
         return ((network(pixels).float() - wanted) ** 2).mean()
 
     whole, torn, again = made(), made(), made()
-    loop.fit("whole", whole, cut_off_at(-1), loss, course, tmp_path / "whole.checkpoint")
+    loop.fit("whole", whole, cut_off_at(-1, []), loss, course, tmp_path / "whole.checkpoint")
     with pytest.raises(KeyboardInterrupt):
-        loop.fit("torn", torn, cut_off_at(3), loss, course, tmp_path / "torn.checkpoint")
-    loop.fit("torn", again, cut_off_at(-1), loss, course, tmp_path / "torn.checkpoint")
+        loop.fit("torn", torn, cut_off_at(3, []), loss, course, tmp_path / "torn.checkpoint")
+    asked: list[int] = []
+    loop.fit("torn", again, cut_off_at(-1, asked), loss, course, tmp_path / "torn.checkpoint")
+    assert asked == [3, 4, 5]
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, atol=1e-5, rtol=1e-4)
 
