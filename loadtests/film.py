@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 
 from loadtests.motion import HEIGHT, WIDTH, Motion, Pixels, Scene, portrait
-from loadtests.people.appearance import Act, Appearance, Drawn
-from loadtests.people.drawn import Light, Painter, background, expose, person, random_light, random_view
+from loadtests.people.appearance import Act, Appearance, Drawn, painter
+from loadtests.people.drawn import Light, background, expose, random_light, random_view
 from loadtests.people.drawn.attacks import Instrument
 from loadtests.people.drawn.movement import Movement
 from pipeline.errors import UsageError
@@ -44,12 +43,6 @@ def filmed(who: Appearance, *, seed: int, companion: Appearance | None = None) -
     if isinstance(companion, Drawn):
         raise UsageError("filming two people: drawn people and photographs do not mix; pass one folder of people")
     return Motion(portrait(who), seed=seed, companion=None if companion is None else portrait(companion))
-
-
-@lru_cache(maxsize=128)
-def painter(seed: int) -> Painter:
-    """The textures of the person drawn from `seed`: they cost some tens of milliseconds, once."""
-    return Painter(person(seed))
 
 
 class DrawnFilm:

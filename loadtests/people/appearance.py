@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 
-from loadtests.people.drawn import Species, person, portrait
+from loadtests.people.drawn import Painter, Species, person, portrait
 from loadtests.people.portraits import Person
 from pipeline.errors import OutsideError
 
@@ -47,12 +48,18 @@ class Drawn:
 Appearance = Path | Drawn
 
 
+@lru_cache(maxsize=128)
+def painter(seed: int) -> Painter:
+    """The textures of the person drawn from `seed`: they cost some tens of milliseconds, once."""
+    return Painter(person(seed))
+
+
 def draw_people(folder: Path, count: int, *, first_seed: int) -> Iterator[Person]:
     """`count` drawn persons, one by one, each with a portrait for the enrolment in `folder`; raises `OutsideError`."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(first_seed, first_seed + count):
         path = folder / f"drawn-{seed:06d}.jpg"
-        pixels = portrait(person(seed), seed)
+        pixels = portrait(painter(seed), seed)
         if not cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
             raise OutsideError(f"drawing people: the portrait {path} cannot be written; make room or choose --keep")
         yield Person(path.stem, (path,), drawn_seed=seed)
