@@ -39,8 +39,8 @@ def test_the_edges_of_the_lids_are_found(high: float, low: float, half: float) -
 
 @given(seed=st.integers(0, 2**32))
 def test_of_a_shut_eye_neither_iris_nor_white_is_left(seed: int) -> None:
-    """Nothing in the middle, and of the sclera's light at most a third, at the corners, where the fit is coarse; what is
-    dark is a line, not a disc.
+    """Nothing in the middle, and of the white at most a third, at the corners, where the fit is coarse; what is dark is
+    a line, not a disc.
     """
     patch = eye()
     shut = lids.close(patch, lids.find(patch), 1.0, np.random.default_rng(seed))
