@@ -138,9 +138,7 @@ class TerminalClient:
         motion = await asyncio.to_thread(filmed, visit.who.seen_with, seed=visit.seed, companion=visit.companion)
         stand = Stand(motion, visit.first_scene)
         looked_enough = asyncio.Event()
-        filming = asyncio.create_task(
-            self._camera.film(opened.terms, stand, record.film, looked_enough.is_set)
-        )
+        filming = asyncio.create_task(self._camera.film(opened.terms, stand, record.film, looked_enough.is_set))
         try:
             await self._follow(record, opened, stand, looked_enough)
         finally:

@@ -29,8 +29,8 @@ SECONDS = (
     10.0,
 )
 
-# How long each stage takes; stage is one of: unseal, decode, fingerprint, detect, align, embed, search, vote, features, verdict,
-# apply, emit, ...
+# How long each stage takes; stage is one of: unseal, decode, fingerprint, detect, align, embed, liveness, eyes, search,
+# vote, features, verdict, apply, emit, ...
 STAGE = Histogram("facepay_stage_seconds", "Compute time of one stage for one batch", ["stage"], buckets=SECONDS)
 # How long a record waited between Kafka's timestamp and the start of its processing: queueing, apart from compute.
 QUEUE_WAIT = Histogram(

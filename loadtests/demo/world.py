@@ -90,7 +90,8 @@ def _vision(options: Options) -> tree.Vision:
     """Drawn people come with models that are proven for them; flat portraits can prove nothing about liveness."""
     models = options.models.absolute()
     if options.drawn:
-        return tree.Vision(models=models, drawn_models="allowed", pad="required")
+        # Cameras of the demo are slow: closed eyes are given up on after as many seconds as at a real counter.
+        return tree.Vision(models=models, drawn_models="allowed", pad="required", refusal_patience=10)
     return tree.Vision(models=models, pad="report_only")
 
 

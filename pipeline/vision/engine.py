@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 
 Pad = Literal["required", "report_only", "off"]
 
+SHIPPED = Path(__file__).resolve().parents[2] / "loadtests" / "people" / "models"
+"""The weights that ship with the package, beside this one."""
+
 
 class Engine(Protocol):
     """What sees faces, on whichever device."""
@@ -126,23 +129,24 @@ class OnnxEngine:
 
         `pad`: `required` refuses to start without every liveness model of a fusion, `report_only` scores with those
         that are there. `max_faces` bounds the faces of one image that are aligned and embedded, the largest first: a
-        crowd must not stall a lane. `drawn`: models for drawn people may be used. An eye model is used wherever there
-        is one.
+        crowd must not stall a lane. `drawn`: models for drawn people may be used. Where the folder has no eye model,
+        the one that ships with the package is used.
         """
         execution = execution or Execution()
         store = ModelStore.open(models, drawn=drawn)
         fusion = None if pad == "off" else store.fusion()
         specs = [store.require("detector"), store.require("embedder", embedder)]
         liveness = [] if pad == "off" else _liveness(store, fusion, needed=pad == "required")
-        eyes = store.find("eyes")
         unmixed([*specs, *liveness])
-        opened = [open_session(store, spec, execution) for spec in [*specs, *liveness, *([eyes] if eyes else [])]]
+        opened = [open_session(store, spec, execution) for spec in [*specs, *liveness]]
+        seeing = _eyes(store, execution)
+        opened += [] if seeing is None else [seeing]
         if execution.batch == "measured":
             measure_batches(opened)
         for session in opened:
             _tell(session, execution)
-        seeing = opened.pop() if eyes else None
-        return cls(opened[0], opened[1], opened[2:], fusion=fusion, eyes=seeing, max_faces=max_faces)
+        eyeless = opened if seeing is None else opened[:-1]
+        return cls(eyeless[0], eyeless[1], eyeless[2:], fusion=fusion, eyes=seeing, max_faces=max_faces)
 
     def faces(self, images: Sequence[Image]) -> list[list[Face]]:
         """See `Engine.faces`."""
@@ -216,6 +220,17 @@ def _tell(session: Session, execution: Execution) -> None:
     if session.on_gpu and not session.graphs:
         # Then some of its nodes run on the CPU, or copy to it.
         log.warning("no_cuda_graph", model=session.spec.name)
+
+
+def _eyes(store: ModelStore, execution: Execution) -> Session | None:
+    """The folder's eye model, else the shipped one: it serves real eyes, and without it every payer needs the PIN."""
+    if (spec := store.find("eyes")) is not None:
+        return open_session(store, spec, execution)
+    if not SHIPPED.is_dir():
+        return None
+    shipped = ModelStore.open(SHIPPED, drawn=True)
+    found = shipped.find("eyes")
+    return None if found is None else open_session(shipped, found, execution)
 
 
 @contextmanager

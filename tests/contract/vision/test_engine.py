@@ -118,10 +118,16 @@ def test_threads_may_share_an_engine(engine: OnnxEngine, portraits: list[Image])
 
 def test_the_engine_says_what_it_runs_on(engine: OnnxEngine, shared: Path) -> None:
     """Providers as the sessions got them, and the hash that galleries are bound to."""
-    assert set(engine.providers) == {"yunet_n", "mobilefacenet", "minifasnet_v2", "minifasnet_v1se", "minifas_9780"}
+    liveness = {"minifasnet_v2", "minifasnet_v1se", "minifas_9780"}
+    assert set(engine.providers) == {"yunet_n", "mobilefacenet", "eye_state", *liveness}
     assert all(providers[-1] == "CPUExecutionProvider" for providers in engine.providers.values())
     embedder = ModelStore.open(shared / "models").require("embedder")
     assert engine.embedder_sha256 == embedder.sha256
+
+
+def test_a_folder_without_an_eye_model_gets_the_shipped_one(engine: OnnxEngine, portraits: list[Image]) -> None:
+    """Else eyes would be unknown for every real face, and every payer asked for the PIN."""
+    assert [engine.faces([image])[0][0].eyes_open for image in portraits].count(True) >= len(portraits) - 1
 
 
 def test_a_gpu_that_is_required_and_absent_is_refused(shared: Path) -> None:
@@ -136,7 +142,11 @@ def test_a_gpu_that_is_required_and_absent_is_refused(shared: Path) -> None:
         engine = OnnxEngine.open(shared / "models", Execution(gpu="preferred"))
     assert engine.providers["mobilefacenet"] == ("CPUExecutionProvider",)
     # Aloud: in the log, and on a metric.
-    assert [entry["model"] for entry in logs if entry["event"] == "no_gpu"] == ["yunet_n", "mobilefacenet"]
+    assert [entry["model"] for entry in logs if entry["event"] == "no_gpu"] == [
+        "yunet_n",
+        "mobilefacenet",
+        "eye_state",
+    ]
     where = metrics.ENGINE_PROVIDER.labels("mobilefacenet", "CPUExecutionProvider")
     assert where._value.get() == 1
 
