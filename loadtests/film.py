@@ -16,8 +16,8 @@ from loadtests.people.drawn.attacks import Instrument
 from loadtests.people.drawn.movement import Movement
 from pipeline.errors import UsageError
 
-PASSERS_BY = 3_000_000
-"""Seeds of those who pass behind: nobody's that pays."""
+PASSERS_BY = 9_000
+"""Numbers of those who pass behind: nobody's that pays."""
 
 FACES_PX: Mapping[Scene, float] = MappingProxyType({Scene.FAR: 36, Scene.NEAR: 150, Scene.CLOSE: 190, Scene.TWO: 120})
 """Width of a face in the frame: some steps away, at the counter, bent over it, or two side by side."""

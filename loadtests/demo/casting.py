@@ -13,8 +13,10 @@ from loadtests.people.appearance import draw_people
 from loadtests.people.cast import Cast, cast
 from loadtests.people.portraits import Person, load_people
 
-FIRST_DRAWN = 1_000_000
-"""Seeds of the demo's people begin here: the models were trained on others."""
+FIRST_DRAWN = 10_000
+"""Numbers of the demo's people begin here. Below 500,000 are people whom no model was trained or judged on."""
+CASTS = 400
+"""How many different casts there are; each has 1,000 numbers."""
 
 
 class Casting:
@@ -53,4 +55,5 @@ class Casting:
         if options.people is not None:
             return load_people(options.people)
         count = options.payers + options.strangers
-        return list(draw_people(self._folder / "people", count, first_seed=FIRST_DRAWN + options.seed * 1_000))
+        first_seed = FIRST_DRAWN + options.seed % CASTS * 1_000
+        return list(draw_people(self._folder / "people", count, first_seed=first_seed))
