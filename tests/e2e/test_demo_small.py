@@ -84,7 +84,7 @@ def test_a_demo_with_portraits(shared: Path, tmp_path: Path) -> None:
     """The real models on real faces: the same zeros, and it is said aloud that liveness decides nothing."""
     faces = ("--models", str(shared / "models"), "--people", str(shared / "faces" / "congress"))
     ran = subprocess.run(
-        command(tmp_path / "r.html", "--seconds", "6", "--terminals", "3", "--no-chaos", *faces),
+        command(tmp_path / "r.html", "--seconds", "4", "--terminals", "3", "--no-chaos", *faces),
         capture_output=True,
         timeout=170,
         check=False,

@@ -39,15 +39,16 @@ OTHER = replace(TERMS, intent_id=derived_id("another intent"))
 
 @dataclass
 class Gateway:
-    """Answers one camera; its clock goes on by 0.1 s at each look, so that nothing waits for real time."""
+    """Answers one camera; its clock goes on by `step_us` at each look, so that nothing waits for real time."""
 
     answer: Callable[[int], httpx.Response]
+    step_us: int = SECOND // 10
     asked: int = 0
     now_us: int = 0
     sent: list[Emit] = field(default_factory=list)
 
     def clock(self) -> int:
-        self.now_us += SECOND // 10
+        self.now_us += self.step_us
         return self.now_us
 
     def send(self, emit: Emit) -> None:
@@ -109,7 +110,7 @@ def test_a_leased_intent_is_filmed_under_its_terms() -> None:
 )
 def test_without_a_lease_nothing_is_sent(what: str, answer: httpx.Response) -> None:
     """Until the intent's end the camera asks, and sends nothing."""
-    gateway = Gateway(lambda _: httpx.Response(answer.status_code, content=answer.content))
+    gateway = Gateway(lambda _: httpx.Response(answer.status_code, content=answer.content), step_us=2 * SECOND)
     assert film(gateway).frames == 0, what
     assert gateway.sent == []
     assert gateway.asked >= 1
@@ -118,7 +119,7 @@ def test_without_a_lease_nothing_is_sent(what: str, answer: httpx.Response) -> N
 def test_a_lease_that_runs_out_ends_the_film() -> None:
     """When the gateway is gone, what was granted stands until its own end and no longer."""
     answers = iter([lease(20 * SECOND)])
-    gateway = Gateway(lambda _: next(answers, httpx.Response(503)))
+    gateway = Gateway(lambda _: next(answers, httpx.Response(503)), step_us=SECOND)
     made = film(gateway)
     captured = [orjson.loads(dict(emit.headers)[FRAME_HEADER])["captured_at_us"] for emit in gateway.sent]
     assert 0 < made.frames == len(captured)
