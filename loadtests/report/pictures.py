@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from loadtests.demo.backstage import Backstage, SeenBox
 from loadtests.motion import HEIGHT, WIDTH, Scene, thumbnail
 from loadtests.people.cast import Payer
-from loadtests.people.visits import Kind
+from loadtests.people.visits import THEFTS, Kind
 from loadtests.report.markup import Markup, data_uri, el, join
 from loadtests.report.payments import Payment
 
@@ -27,7 +27,7 @@ class Shot:
 
 def choose(payments: Sequence[Payment]) -> list[Shot]:
     """A few frames of each kind of decision: what is usual, and everything that is not."""
-    usual = (("face", 8), ("PIN", 4), ("stranger", 4), ("two", 4), ("far", 4))
+    usual = (("face", 8), ("PIN", 4), ("theft", 8), ("stranger", 4), ("two", 4), ("far", 4))
     wanted: tuple[tuple[str, int], ...] = (("wrong", 4), *usual, ("declined", 2), ("unsettled", 2))
     shots: list[Shot] = []
     for kind, most in wanted:
@@ -46,7 +46,8 @@ def _of_kind(payments: Sequence[Payment], kind: str) -> Iterator[Shot]:
             "face": payment.method == "face" and isinstance(visit.who, Payer) and not visit.who.same_picture,
             "PIN": payment.method == "face_pin",
             "declined": payment.outcome == "declined",
-            "stranger": visit.payer_id is None,
+            "theft": visit.kind in THEFTS,
+            "stranger": visit.payer_id is None and visit.kind not in THEFTS,
             "two": True,
             "far": visit.kind is Kind.FAR_FIRST,
             "unsettled": visit.payer_id is not None and visit.kind is Kind.PLAIN and payment.outcome != "settled",
@@ -115,5 +116,5 @@ def decided(shot: Shot) -> str:
     if line is not None and line.decision is not None:
         parts.append(line.decision.replace("_", " "))
     parts.append(payment.colour_key)
-    said = ", ".join(parts)
+    said = ", ".join([payment.visit.visit.kind.value, *parts] if payment.visit.visit.kind in THEFTS else parts)
     return f"{said[:1].upper()}{said[1:]}."
