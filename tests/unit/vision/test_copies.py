@@ -125,6 +125,7 @@ def test_a_face_with_too_little_to_compare_is_not_called_a_copy(scenes: list[Ima
     shown = of(compressed(scenes[0]))
     assert apart([shown], shown) == [0.0]
     assert apart([shown], shown, Box(5000, 5000, 100, 100)) == [float("inf")]
+    assert apart([shown], shown, Box(300, 220, 24, 24)) == [float("inf")], "some coefficients, and too few"
     assert apart([replace(shown, sound=np.zeros_like(shown.sound))], shown) == [float("inf")]
     recent = RecentPictures()
     assert [recent.seen_before(0, "cam", of(flat), FACE) for _ in range(2)] == [False, True]
@@ -139,6 +140,7 @@ def test_a_camera_remembers_its_last_pictures(scenes: list[Image]) -> None:
     shown = [of(compressed(noisy(scenes[0], rng, 3))) for _ in range(REMEMBERED + 1)]
     recent = RecentPictures()
     assert not any(recent.seen_before(3, "cam", each, FACE) for each in shown[:REMEMBERED])
+    assert all(recent.seen_before(3, "cam", shown[REMEMBERED - 1], FACE) for _ in range(REMEMBERED))
     assert all(recent.seen_before(3, "cam", each, FACE) for each in shown[:REMEMBERED])
     assert not recent.seen_before(3, "other", shown[0], FACE)
     assert not recent.seen_before(4, "cam", shown[0], FACE)
