@@ -26,7 +26,9 @@ from loadtests.people.drawn import Painter, Species, View, attack, background, p
 from loadtests.people.drawn.pictures import lens
 from loadtests.people.drawn.truth import Pixels
 
-SIZE = (320, 320)
+SIZE = (640, 480)
+"""A camera at a counter: liveness looks at what surrounds a face, too."""
+FACE_PX = (110.0, 220.0)
 JPEG_QUALITY = 92
 LIVE = "live"
 FIRST = 700_000
@@ -71,7 +73,7 @@ def _draw(out: Path, tables: Tables, number: int, photos: int, *, attacks: bool)
     first = keep("portrait", portrait(who, number))
     tables.index.append((first, name))
     for photo in range(1, photos):
-        file = keep(f"{photo}", sample(painter, rng, size=SIZE)[0])
+        file = keep(f"{photo}", sample(painter, rng, view=_view(rng), size=SIZE)[0])
         tables.index.append((file, name))
         tables.pairs.append((first, file, name))
         tables.liveness.append((file, LIVE, name, "open"))
@@ -88,7 +90,8 @@ def _draw(out: Path, tables: Tables, number: int, photos: int, *, attacks: bool)
 
 def _view(rng: np.random.Generator) -> View:
     """Somebody in the middle of the picture."""
-    return random_view(rng, face_px=(0.43 * min(SIZE), 0.70 * min(SIZE)), centre=(SIZE[0] / 2, SIZE[1] / 2))
+    middle = (float(rng.uniform(0.4, 0.6)) * SIZE[0], float(rng.uniform(0.42, 0.56)) * SIZE[1])
+    return random_view(rng, face_px=FACE_PX, centre=middle)
 
 
 def _save(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
