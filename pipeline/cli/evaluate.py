@@ -169,13 +169,13 @@ def without(
 
 def open_engine(models: Path | None, pad: Pad, *, embedder: str | None = None, drawn: bool = False) -> OnnxEngine:
     """The engine as the settings want it, over `models` (for drawn people those that ship); raises `ModelError`."""
-    from loadtests.demo.options import DRAWN_MODELS
     from pipeline.vision.engine import OnnxEngine
+    from pipeline.vision.models import SHIPPED
     from pipeline.vision.sessions import Execution
 
     vision = console.settings().vision
     return OnnxEngine.open(
-        models or (DRAWN_MODELS if drawn else vision.models),
+        models or (SHIPPED if drawn else vision.models),
         Execution(gpu=vision.gpu, threads=vision.threads, precision=vision.precision),
         pad=pad,
         embedder=embedder,

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -26,14 +25,13 @@ import httpx
 from pipeline.errors import DownloadError, OutsideError, UsageError
 from pipeline.local.cache import one_at_a_time
 from pipeline.local.progress import DownloadProgress, Report, to_stderr
-from pipeline.vision.models import ModelSpec, ModelStore
+from pipeline.vision.models import SHIPPED, ModelSpec, ModelStore
 
 _ATTEMPTS = 3
 _PAUSE_S = 0.5  # times the number of the attempt
 _TIMEOUT_S = 30.0
 _BLOCK_BYTES = 1 << 16
 _LARGEST_BYTES = 1 << 30  # of a file whose size the manifest does not say
-_SHIPPED = ("loadtests.people", "models")
 
 State = Literal["present", "fetched", "unpublished", "failed"]
 
@@ -128,8 +126,8 @@ def _place(spec: ModelSpec, origin: ModelStore | str | None) -> Path | str | Non
         return path
     if spec.url:
         return spec.url
-    shipped = resources.files(_SHIPPED[0]).joinpath(_SHIPPED[1], spec.file)
-    return shipped if isinstance(shipped, Path) and shipped.is_file() else None
+    shipped = SHIPPED / spec.file
+    return shipped if shipped.is_file() else None
 
 
 def _why_not(spec: ModelSpec) -> str:

@@ -27,16 +27,13 @@ from pipeline.vision.embedder import ArcFaceEmbedder
 from pipeline.vision.eyes import Eyes, eyes_open
 from pipeline.vision.faces import Box, Face
 from pipeline.vision.liveness import Liveness
-from pipeline.vision.models import FusionSpec, ModelSpec, ModelStore, fusions, manifest, unmixed
+from pipeline.vision.models import SHIPPED, FusionSpec, ModelSpec, ModelStore, fusions, manifest, unmixed
 from pipeline.vision.scrfd import Scrfd
 from pipeline.vision.sessions import Execution, Session, open_session
 
 log = structlog.get_logger(__name__)
 
 Pad = Literal["required", "report_only", "off"]
-
-SHIPPED = Path(__file__).resolve().parents[2] / "loadtests" / "people" / "models"
-"""The weights that ship with the package, beside this one."""
 
 
 class Engine(Protocol):

@@ -22,6 +22,9 @@ import msgspec
 
 from pipeline.errors import ModelError
 
+SHIPPED = Path(__file__).resolve().parents[2] / "loadtests" / "people" / "models"
+"""The weights that ship with the package: those of drawn people, and the eye model."""
+
 Role = Literal["detector", "embedder", "liveness", "eyes"]
 Family = Literal["yunet", "scrfd", "arcface", "minifas", "eye_state"]
 

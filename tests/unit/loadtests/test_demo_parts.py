@@ -26,6 +26,7 @@ from pipeline.keys.terminals import TerminalRegistry
 from pipeline.local import Addresses, Supervised
 from pipeline.local.loopback import free_ports
 from pipeline.settings import Settings
+from pipeline.vision.models import SHIPPED
 from tests.stack import wait_until
 
 AGENTS = ("embedding", "fraud", "settlement")
@@ -60,6 +61,7 @@ def test_by_default_the_people_do_not_exist() -> None:
     """The models that ship, and nobody's portrait."""
     models, people = resolve(None, None)
     assert people is None
+    assert models == SHIPPED, "a client may not import it, and must mean the same folder"
     assert list(models.glob("*.onnx"))
 
 
