@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -85,6 +86,9 @@ def spec(name: str, content: bytes = CONTENT, url: str = "") -> ModelSpec:
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes these models the manifest."""
+    # Whoever takes the function by name does so before it is replaced, not for good while it is.
+    importlib.import_module("pipeline.vision.engine")
+    importlib.import_module("pipeline.vision.verification")
 
     def use(*specs: ModelSpec) -> None:
         monkeypatch.setattr(models, "manifest", lambda: specs)
