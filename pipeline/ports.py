@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -209,6 +209,8 @@ class OpenedFrame:
     trace: str
     nonce: bytes
     jpeg: bytes = field(repr=False)
+    claim: str | None = field(default=None, repr=False)
+    """A sealed claim of who the payer is (`keys.claims`), as the intent's opening carried it."""
 
 
 class FrameOpener(Protocol):
@@ -241,6 +243,9 @@ class Match:
     similarity: float
     runner_up: float
     """Best similarity of any other payer, -1.0 if there is none."""
+    lookalike: bool = False
+    """Whether the best payer has a declared or found lookalike, so that a face alone is no proof."""
+    searched: Literal["hot", "exact"] = "exact"
 
 
 class GallerySearch(Protocol):

@@ -110,6 +110,30 @@ class Vision(Section):
     max_clock_skew_ms: int = Field(2_000, ge=0)
 
 
+class Gallery(Section):
+    """Who is enrolled: templates, the exact index, data keys."""
+
+    data_keys_url: str | None = Field(
+        None, description="SQLAlchemy address of the payers' data keys; unset: SQLite beside the keyring"
+    )
+    snapshot: Path | None = Field(None, description="folder of the sealed local snapshot; unset: none is kept")
+    snapshot_interval_s: int = Field(3_600, ge=10)
+    kernel: Literal["auto", "int8", "float32", "gpu"] = Field(
+        "auto", description="how the exact index computes; auto is gpu where vision.gpu got one, else int8"
+    )
+
+
+class Hot(Section):
+    """The hot tier: payers seen lately in this region, in Redis and mirrored in each embedding agent."""
+
+    mode: Literal["on", "off"] = "on"
+    region: str = Field("local", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="agents of one region share it")
+    max_payers: int = Field(20_000, ge=1)
+    max_age_s: int = Field(14 * 86_400, ge=1, description="payers not seen for longer leave it")
+    verify_share: float = Field(0.01, ge=0, le=1, description="hot hits that are also searched exactly")
+    timeout_ms: int = Field(50, ge=1, description="budget of one Redis call; none is on the payment path")
+
+
 class Risk(Section):
     """The fraud agent's rules."""
 
@@ -180,6 +204,8 @@ class Settings(BaseSettings):
     keys: Keys = Keys()
     ledger: Ledger = Ledger()
     vision: Vision = Vision()
+    gallery: Gallery = Gallery()
+    hot: Hot = Hot()
     risk: Risk = Risk()
     gateway: Gateway = Gateway()
     metrics: Metrics = Metrics()

@@ -36,6 +36,10 @@ Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
 Cosine = Annotated[float, Meta(ge=-1.0, le=1.0)]
 Base64 = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]*={0,2}" + END, description="standard base64")]
 Count = Annotated[int, Meta(ge=0)]
+SealedClaim = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9+/]+={0,2}" + END, max_length=256, description="base64 of a sealed claim")
+]
+ClaimKind = Literal["none", "last_four", "full_number"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,9 @@ class PaymentTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenIntent:
-    """A terminal asks for one payment; `lane_seq` grows per terminal, and a higher one supersedes an open intent."""
+    """A terminal asks for one payment; `lane_seq` grows per terminal, and a higher one supersedes an open intent.
+
+    `claim` is who the payer says to be, sealed for the embedding agent (`keys.claims`)."""
 
     type: Literal["open_intent"] = "open_intent"
     event_id: Uuid
@@ -68,6 +74,7 @@ class OpenIntent:
     lane_seq: Annotated[int, Meta(ge=1)]
     merchant_order_id: Name
     terms: PaymentTerms
+    claim: SealedClaim | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +151,7 @@ class Hint:
     trace: Trace
     code: Literal[
         "come_closer", "one_person_please", "look_here", "open_eyes", "better_light", "hold_still", "not_recognised",
-        "use_pin", "too_many_attempts",
+        "use_pin", "too_many_attempts", "enter_last_four", "enter_number",
     ]  # fmt: skip
     final: bool
     hinted_at_us: MicrosUtc
@@ -156,7 +163,8 @@ class Recognition:
 
     `liveness` is what was measured; whether it is a proof says `liveness_proven`, and only True is one. `eyes_open` is
     True when every frame that voted showed open eyes, and None when nothing can tell. `quality` is that of the weakest
-    frame that voted.
+    frame that voted. `claim` is what the payer claimed, `candidates` how many payers the claim left to search.
+    `lookalike` is True for a payer who has a twin or a lookalike in the gallery: a face alone tells them not apart.
     """
 
     type: Literal["recognition"] = "recognition"
@@ -178,6 +186,10 @@ class Recognition:
     eyes_open: bool | None = None
     modality: Literal["rgb", "ir", "depth"] | None = None
     quality: Ratio | None = None
+    claim: ClaimKind | None = None
+    candidates: Count | None = None
+    lookalike: bool | None = None
+    searched: Literal["hot", "exact"] | None = None
     captured_at_us: MicrosUtc
     recognised_at_us: MicrosUtc
 
@@ -265,6 +277,8 @@ class GalleryTemplate:
     key_version: Annotated[int, Meta(ge=1)]
     sealed: Base64
     enrolled_at_us: MicrosUtc
+    data_key_id: Uuid | None = None
+    lookalike: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
