@@ -1,7 +1,8 @@
 """The file keyring: 32-byte random secrets, one per file, that only their owner may read.
 
     KEYS/                    0700
-      confirmation.key       0600  MACs of payers' confirmations (gateway, settlement)
+      claims.key             0600  tags of phone numbers, and the seal of claims (gateway, enrolment, embedding)
+      confirmation.key             MACs of payers' confirmations (gateway, settlement)
       deadletter.key               dead letters
       gallery.1.key                templates; the number is the version, the highest one seals
       pin.key                      pepper and seal of PIN verifiers
@@ -27,7 +28,7 @@ from pipeline.errors import SealError, SettingsError
 from pipeline.keys import private_files
 from pipeline.keys.derivation import KEY_BYTES
 
-SECRETS = ("confirmation", "deadletter", "gallery.1", "pin", "receipt", "terminals")
+SECRETS = ("claims", "confirmation", "deadletter", "gallery.1", "pin", "receipt", "terminals")
 _WHAT = "the keyring"
 
 
