@@ -117,7 +117,13 @@ class Gallery(Section):
         None, description="SQLAlchemy address of the payers' data keys; unset: SQLite beside the keyring"
     )
     snapshot: Path | None = Field(None, description="folder of the sealed local snapshot; unset: none is kept")
-    snapshot_interval_s: int = Field(3_600, ge=10)
+    snapshot_interval_s: int = Field(3_600, ge=10, description="between two writings of a changed gallery")
+    operator: str = Field(
+        "operator", pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$", description="who enrols and erases, for the journal"
+    )
+    lookalike_distance: float = Field(
+        0.1, ge=0, le=2, description="cosine below the match threshold within which two payers are lookalikes"
+    )
     kernel: Literal["auto", "int8", "float32", "gpu"] = Field(
         "auto", description="how the exact index computes; auto is gpu where vision.gpu got one, else int8"
     )
@@ -161,6 +167,10 @@ class Gateway(Section):
     history_s: int = Field(900, ge=60, description="how far back the gateway reads topics when it starts")
     max_pin_failures: int = Field(5, ge=1)
     pin_lock_s: int = Field(900, ge=1)
+    max_unproven_claims: int = Field(
+        12, ge=1, description="claims of one terminal that may stay without a recognition, within claim_window_s"
+    )
+    claim_window_s: int = Field(600, ge=1, description="no longer than history_s, or a restart forgets some")
     command_timeout_ms: int = Field(3_000, ge=100, description="how long a command may wait for Kafka's confirmation")
     lease_ms: int = Field(1_000, ge=100, description="how long a camera may send before it must ask again")
     rate_per_s: int = Field(100, ge=1, description="requests of one terminal, on average; bursts of twice that")

@@ -27,6 +27,7 @@ VERDICTS = "verdicts"
 SETTLEMENTS = "settlements"
 GALLERY = "gallery"
 PAYERS = "payers"
+JOURNAL = "journal"
 DEADLETTER = "deadletter"
 
 

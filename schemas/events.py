@@ -262,7 +262,7 @@ class Settlement:
     receipt: str | None = None
 
 
-# --- gallery, payers, dead letters ----------------------------------------------------------------------------------
+# --- gallery, payers, journal, dead letters --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +294,39 @@ class PayerProfile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentRecord:
+    """What a payer agreed to: which text, by its name and, where the text was at hand, its hash; and for what."""
+
+    text_version: Name
+    text_sha256: Sha256 | None = None
+    purposes: Annotated[tuple[Code, ...], Meta(min_length=1, max_length=16)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalEntry:
+    """Who did what to the data of one subject (a payer's id, or the name of a thing such as `gallery`), and nothing
+    personal beside.
+
+    The entries of a subject are a chain: `sequence` counts them from 1, and `previous_sha256` is the hash of the bytes
+    of the one before, None for the first. `templates` counts what was written or removed; `consent` is there when it
+    was given.
+    """
+
+    type: Literal["journal_entry"] = "journal_entry"
+    event_id: Uuid
+    subject: Name
+    sequence: Annotated[int, Meta(ge=1)]
+    previous_sha256: Sha256 | None
+    what: Literal["consent_given", "enrolled", "template_refreshed", "erased", "consent_withdrawn", "rekeyed"]
+    who: Annotated[Name, Meta(description="the operator, as the installation names people")]
+    at_us: MicrosUtc
+    templates: Count | None = None
+    model_sha256: Sha256 | None = None
+    key_version: Annotated[int, Meta(ge=1)] | None = None
+    consent: ConsentRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """A record that could not be processed: its bytes sealed, where it stood, and why."""
 
@@ -322,10 +355,11 @@ Event = (
     | Settlement
     | GalleryTemplate
     | PayerProfile
+    | JournalEntry
     | DeadLetter
 )
 
 EVENTS: tuple[type[Event], ...] = (
     OpenIntent, Confirm, Cancel, Refund, NoteHint, Hint, Recognition, Verdict, Settlement, GalleryTemplate,
-    PayerProfile, DeadLetter,
+    PayerProfile, JournalEntry, DeadLetter,
 )  # fmt: skip
