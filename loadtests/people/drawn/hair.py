@@ -129,7 +129,7 @@ def _strands(a: Anatomy, p: Palette, x: Floats, y: Floats, length: float, curl: 
     light = 0.90 + (0.15 - 0.05 * curl) * field + sheen
     depth = 1 - 0.28 * step(y, -0.2, 1.2) * step(-np.abs(x), -1.25, -0.85)
     light = np.clip(light * depth, 0.35, 1.7)
-    paint = p.hair[None, None] * light[..., None]
+    paint = cv2.merge([colour * light for colour in p.hair])
     if p.grey > 0.05:
         silver = np.clip(p.grey * 0.5 * (strands(2)[:384, :304] * 0.0 + field + 0.4), 0, 0.6)[..., None]
         paint = paint * (1 - silver) + np.float32(188) * silver * light[..., None]

@@ -57,7 +57,7 @@ def portrait(who: Person | Painter, seed: int, *, size: tuple[int, int] = (480, 
         face_px=0.40 * min(size[0], size[1] * 0.8),
         centre=(size[0] / 2, size[1] * 0.5),
     )
-    canvas = np.empty((size[1], size[0], 3), np.uint8)
-    canvas[:] = np.round(rng.uniform(165, 215) + rng.normal(0, 5, 3))
+    wall = np.round(rng.uniform(165, 215) + rng.normal(0, 5, 3)).astype(np.uint8)
+    canvas = np.asarray(cv2.merge([np.full((size[1], size[0]), shade, np.uint8) for shade in wall]))
     painter.draw(view, canvas)
     return expose(canvas, rng, gain=0.6)

@@ -10,7 +10,7 @@ import numpy as np
 from loadtests.people.drawn.anatomy import Anatomy
 from loadtests.people.drawn.brows import paint_brows
 from loadtests.people.drawn.colours import Palette
-from loadtests.people.drawn.grid import HEIGHT, SCALE, WIDTH, bump, sheet, step
+from loadtests.people.drawn.grid import HEIGHT, SCALE, WIDTH, bump, sheet, step, thrice
 from loadtests.people.drawn.hair import Hair, paint_hair
 from loadtests.people.drawn.relief import RIM_Z, hollows, normals, relief
 from loadtests.people.drawn.skin import ageing_lines, paint_beard, paint_skin
@@ -51,14 +51,13 @@ def make_sheets(a: Anatomy, p: Palette) -> Sheets:
     neck, ears = _neck(a, x, y), _ears(a, x, y)
     behind = np.maximum(neck, ears.max(axis=0))
     shade = _shade_behind(a, x, y, neck, ears)
-    colour = skin * (1 - (1 - face)[..., None] * (1 - shade[..., None]))
-    colour *= (1 - 0.30 * face * step(-inside, -0.16, 0.0))[..., None]
+    colour = skin * thrice(1 - (1 - face) * (1 - shade))
+    colour *= thrice(1 - 0.30 * face * step(-inside, -0.16, 0.0))
     _shadow_of_hair(colour, hair)
-    cover = hair.cover[..., None]
-    colour += cover * (hair.paint - colour)
+    colour += thrice(hair.cover) * (hair.paint - colour)
     alpha = np.maximum(np.maximum(face, behind), hair.cover)
     colour = _bled(colour, alpha, hair, p)
-    now = np.dstack([colour * alpha[..., None], alpha * 255]).clip(0, 255).astype(np.uint8)
+    now = cv2.merge([*cv2.split(colour * thrice(alpha)), alpha * 255]).clip(0, 255).astype(np.uint8)
     height = _height(a, form.height, face, neck, ears, hair)
     gloss = (0.06 + _quarter(face * (1 - hair.cover)) * _shine(a, p)).astype(np.float32)
     return Sheets(
@@ -120,17 +119,14 @@ def _shade_behind(a: Anatomy, x: Floats, y: Floats, neck: Floats, ears: Floats) 
 def _shadow_of_hair(colour: Floats, hair: Hair) -> None:
     """The dark seam that hair throws on the skin beside and below it."""
     soft = cv2.GaussianBlur(cv2.resize(hair.cover, (WIDTH // 2, HEIGHT // 2)), (0, 0), 3.5)
-    colour *= (1 - 0.42 * _grown(np.asarray(soft, np.float32)) * (1 - hair.cover))[..., None]
+    colour *= thrice(1 - 0.42 * _grown(np.asarray(soft, np.float32)) * (1 - hair.cover))
 
 
 def _bled(colour: Floats, alpha: Floats, hair: Hair, p: Palette) -> Floats:
     """Colours continued beyond the outline, so that soft edges take on no colour of nothing."""
-    haired = (hair.cover.max(axis=1) > 0.5)[:, None, None]
-    bare = np.broadcast_to(p.skin * np.float32(0.84), (1, 1, 3))
-    gone = alpha < 0.25
-    beyond = np.where(haired, hair.paint, bare)[gone]
-    weight = (1 - 4 * alpha[gone])[:, None]
-    colour[gone] += weight * (beyond - colour[gone])
+    beyond = hair.paint.copy()
+    beyond[hair.cover.max(axis=1) <= 0.5] = p.skin * np.float32(0.84)
+    colour += thrice(np.maximum(1 - 4 * alpha, 0)) * (beyond - colour)
     return colour
 
 

@@ -12,19 +12,18 @@ import numpy as np
 
 from loadtests.people.drawn.anatomy import Anatomy, logistic, normal_share
 from loadtests.people.drawn.colours import Palette
-from loadtests.people.drawn.grid import HEIGHT, WIDTH, bump, draw_line, plane, sheet, step, window
+from loadtests.people.drawn.grid import HEIGHT, WIDTH, bump, draw_line, plane, sheet, step, thrice, window
 from loadtests.people.drawn.truth import Floats
 
 
 def paint_skin(a: Anatomy, p: Palette, hollow: Floats) -> Floats:
     """The whole sheet as skin, float32 (h, w, 3), 0..255; `hollow` full resolution, how dark creases are."""
     x, y = sheet()
-    sheet_of_skin = np.empty((HEIGHT, WIDTH, 3), np.float32)
     tone, redness = _zones(a, x, y)
     tone = tone * hollow * _folds(a, None)
     fair = 1 - 0.65 * p.melanin
-    for channel, (base, pull) in enumerate(zip(p.skin, (-26.0, -24.0, 6.0), strict=True)):
-        sheet_of_skin[..., channel] = base * tone + (pull * fair) * redness
+    channels = [base * tone + (pull * fair) * redness for base, pull in zip(p.skin, (-26.0, -24.0, 6.0), strict=True)]
+    sheet_of_skin = np.asarray(cv2.merge(channels), np.float32)
     _freckles(a, p, sheet_of_skin)
     _moles(a, sheet_of_skin)
     return sheet_of_skin
@@ -161,6 +160,6 @@ def paint_beard(a: Anatomy, p: Palette, skin: Floats, inside: Floats) -> None:
     )
     grain = np.clip(0.88 + 0.09 * plane(22, 1.8) + 0.08 * plane(23, 3.2), 0.4, 1.1)
     cover = np.clip(amount * 1.05, 0, 0.93) * grain
-    cover = np.clip(cover, 0, 0.95)[..., None]
-    skin *= 1 - cover
-    skin += cover * (p.brow * 0.45 + p.hair * 0.35 + 0.10 * p.skin)
+    cover = np.clip(cover, 0, 0.95)
+    skin *= thrice(1 - cover)
+    skin += cv2.merge([cover * shade for shade in p.brow * 0.45 + p.hair * 0.35 + 0.10 * p.skin])
