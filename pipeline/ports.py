@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
@@ -246,6 +246,49 @@ class Match:
     lookalike: bool = False
     """Whether the best payer has a declared or found lookalike, so that a face alone is no proof."""
     searched: Literal["hot", "exact"] = "exact"
+
+
+class KeyEncryption(Protocol):
+    """Wraps data keys under a key-encryption key that never leaves its place: a file keyring, or a KMS."""
+
+    @property
+    def version(self) -> int:
+        """The version that `wrap` uses now."""
+        ...
+
+    def wrap(self, key: bytes, associated: bytes) -> tuple[int, bytes]:
+        """The version used and the wrapped key, bound to version and `associated`."""
+        ...
+
+    def unwrap(self, version: int, wrapped: bytes, associated: bytes) -> bytes:
+        """The key; raises `SealError` `seal_broken` or `unknown_key_version`."""
+        ...
+
+
+class DataKeys(Protocol):
+    """One data key per payer and gallery version, in a store that can forget (`gallery.protect.data_keys`)."""
+
+    def create(self, payer_id: str, version: int) -> tuple[str, bytes]:
+        """Id and key of the payer for that gallery version, made if there is none. Raises `DataKeyError` for a payer
+        whose keys were destroyed, or a version that is retired."""
+        ...
+
+    def get(self, data_key_ids: Collection[str]) -> Mapping[str, bytes]:
+        """The living ones among these keys, as of now."""
+        ...
+
+    def of_payer(self, payer_id: str) -> tuple[str, ...]:
+        """The ids of the payer's living keys."""
+        ...
+
+    def destroyed(self, data_key_ids: Collection[str]) -> frozenset[str]:
+        """Those of these ids that were keys once and were destroyed."""
+        ...
+
+    def destroy(self, payer_id: str) -> int:
+        """Destroys every key of a payer, for ever, and marks the payer: no key is made for this id again. Returns how
+        many living keys there were; idempotent."""
+        ...
 
 
 class GallerySearch(Protocol):
