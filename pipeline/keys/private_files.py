@@ -51,7 +51,7 @@ def create(path: Path, data: bytes) -> bool:
             os.link(aside, path)
         except FileExistsError:
             return False
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         return True
 
 
@@ -59,7 +59,7 @@ def replace(path: Path, data: bytes) -> None:
     """Writes `data` in the place of whatever was there. Raises `OutsideError`."""
     with _written_aside(path, data) as aside:
         aside.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def shred(path: Path, size: int) -> None:
@@ -74,7 +74,7 @@ def shred(path: Path, size: int) -> None:
             file.flush()
             os.fsync(file.fileno())
         path.unlink()
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -123,7 +123,7 @@ def _written_aside(path: Path, data: bytes) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes a new or removed name survive a power loss."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -2,7 +2,7 @@
 
 A `TopicReader` is a background thread that reads every partition of its topics from a time (or the beginning) and goes
 on for ever; `caught_up` tells that it has passed the ends seen when it started. It keeps no offsets anywhere: a restart
-reads again. What it calls must be idempotent.
+reads again, unless whoever it reads for knows where to go on (`resume`). What it calls must be idempotent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -21,6 +21,9 @@ from pipeline.ports import Headers, InMessage
 from pipeline.settings import Kafka
 
 log = structlog.get_logger(__name__)
+
+Place = tuple[str, int]
+"""A topic and a partition of it."""
 
 PARTITION_EOF: int = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own codes start with an underscore
 METADATA_TIMEOUT_S = 10.0
@@ -116,13 +119,25 @@ class TopicReader:
         since_us: int | None = None,
         read_committed: bool = False,
         name: str = "reader",
+        on_batch: Callable[[Sequence[InMessage]], None] | None = None,
+        on_turn: Callable[[], None] | None = None,
+        resume: Callable[[Mapping[Place, int]], Mapping[Place, int]] | None = None,
     ) -> None:
+        """With `on_batch`, records go there, those of one fetch together, and `on_message` is not called.
+
+        `on_turn` is called in the same thread after each look at Kafka, some twenty times a second at least. `resume`
+        is called with the ends of all partitions whenever the reader begins to read, and says where to go on; a
+        partition that it leaves out is read from its beginning (or `since_us`).
+        """
         self._kafka = kafka
         self._topics = tuple(topics)
         self._on_message = on_message
         self._since_us = since_us
         self._read_committed = read_committed
         self._name = name
+        self._on_batch = on_batch
+        self._on_turn = on_turn
+        self._resume = resume
         self._stop = threading.Event()
         self._caught_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"reader-{name}", daemon=True)
@@ -168,26 +183,41 @@ class TopicReader:
 
     def _follow(self, consumer: Consumer) -> None:
         starts = _start_positions(consumer, self._topics, self._since_us)
+        if self._resume is not None:
+            known = self._resume({(t.topic, t.partition): _end(consumer, t) for t in starts})
+            starts = [TopicPartition(t.topic, t.partition, known.get((t.topic, t.partition), t.offset)) for t in starts]
         missing = {(t.topic, t.partition) for t in starts}
         consumer.assign(starts)
         while not self._stop.is_set():
             # `consume` alone would wait out its timeout for the 500, on the latency of whoever waits for one record.
             first = consumer.poll(0.05)
-            for record in [] if first is None else [first, *consumer.consume(500, 0.0)]:
+            records = [] if first is None else [first, *consumer.consume(500, 0.0)]
+            messages = []
+            for record in records:
                 error = record.error()
                 if error is None:
-                    self._hand_over(in_message(record))
+                    messages.append(in_message(record))
                 elif error.code() == PARTITION_EOF:
                     missing.discard((record.topic() or "", record.partition() or 0))
-                    if not missing:
-                        self._caught_up.set()
                 else:
                     self._judge(error)
+            self._hand_over_all(messages)
+            if not missing:
+                self._caught_up.set()
+            if self._on_turn is not None:
+                self._on_turn()
 
     def _judge(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise KafkaException(error)
         log.debug("reader_error", reader=self._name, error=error.name())
+
+    def _hand_over_all(self, messages: Sequence[InMessage]) -> None:
+        if self._on_batch is None:
+            for message in messages:
+                self._hand_over(message)
+        elif messages:
+            self._on_batch(messages)
 
     def _hand_over(self, message: InMessage) -> None:
         try:

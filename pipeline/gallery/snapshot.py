@@ -1,0 +1,290 @@
+"""The sealed local snapshot of a gallery: a restart reads one file and the tail of the topic, not the whole topic.
+
+A snapshot is a cache of the topic at one moment: a header in clear, then named sections (ids, flags, protected
+vectors, what the reader's listeners keep) as chunks under AES-256-GCM. Each file has a random key of its own in the
+store of data keys, and the nonces count its chunks; the header is associated data of every chunk, so that a changed
+header, a chunk of another file, a chunk in another place, and a file that was cut off do not open. Writing a new file
+destroys the key of the one before: no copy of an older snapshot, wherever it lies, can tell who was erased since.
+
+The file is written aside, synced and renamed: it is the old one or the new one, never half. A snapshot is refused, with
+one reason, unless it belongs to the same embedding model, key version, Kafka cluster and topic (Kafka's own ids), its
+offsets lie within the topic, and it is younger than the topic keeps tombstones: in an older one a person could have
+survived whose tombstone compaction has removed since. Whoever is refused reads the topic from its beginning.
+
+A lock beside the file says whether an agent keeps it up to date.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import structlog
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from pipeline.errors import FacepayError, OutsideError
+from pipeline.keys import private_files
+from pipeline.keys.derivation import derive
+from pipeline.ports import Clock, DataKeys
+from schemas.ids import derived_id
+
+log = structlog.get_logger(__name__)
+
+MAGIC = b"FPGALLERY\x01"
+CHUNK_BYTES = 4 * 1024 * 1024
+TAG_BYTES = 16
+MAX_HEADER_BYTES = 1024 * 1024
+SUFFIX = ".snapshot"
+_WHAT = "the gallery's snapshot"
+
+
+class SnapshotRefused(FacepayError):
+    """A snapshot that is not used; `reason` is one of `absent`, `damaged`, `another_model`, `another_key_version`,
+    `another_topic`, `ahead_of_topic`, `stale`, `key_destroyed`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot belongs to."""
+
+    model_sha256: str
+    key_version: int
+    dimension: int
+    cluster_id: str
+    topic: str
+    topic_id: str
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What stands in clear before the sealed sections."""
+
+    binding: Binding
+    offsets: dict[int, int]
+    """By partition, the first record that is not in it."""
+    read_at_us: int
+    """When the topic had been read up to these offsets."""
+    templates: int
+    key_owner: str
+    key_id: str
+    sections: tuple[tuple[str, int], ...]
+    """Name and bytes of each section, in their order."""
+
+
+class Snapshots:
+    """The snapshot `name` in `folder`, of one agent. One caller at a time."""
+
+    def __init__(self, folder: Path, name: str, data_keys: DataKeys, clock: Clock, *, max_age_us: int) -> None:
+        """`max_age_us`: how long the topic surely keeps a tombstone."""
+        self.path = folder / f"{name}{SUFFIX}"
+        self._data_keys = data_keys
+        self._clock = clock
+        self._max_age_us = max_age_us
+        self._lock: int | None = None
+
+    def acquire(self) -> bool:
+        """Takes the lock, for this process's life or until `release`; False if another process has it."""
+        private_files.make_folder(self.path.parent, "the folder of snapshots")
+        descriptor = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._lock = descriptor
+        self._sweep()
+        return True
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def header(self) -> Header | None:
+        """What the file says of itself, not yet authenticated; None if there is no such file. Raises
+        `SnapshotRefused` `damaged`."""
+        try:
+            with self.path.open("rb") as file:
+                return _read_header(file)[0]
+        except FileNotFoundError:
+            return None
+
+    def load(self, binding: Binding, ends: Mapping[int, int]) -> tuple[Header, dict[str, bytearray]]:
+        """The header and the sections' bytes; `ends`: where each partition of the topic ends now.
+
+        Raises `SnapshotRefused`."""
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            raise SnapshotRefused("absent", f"opening {_WHAT} {self.path}: there is none yet") from None
+        with file:
+            header, associated = _read_header(file)
+            self._check(header, binding, ends)
+            key = self._data_keys.get([header.key_id]).get(header.key_id)
+            if key is None:
+                raise SnapshotRefused("key_destroyed", f"opening {_WHAT} {self.path}: its key was destroyed")
+            return header, _opened(file, AESGCM(derive(key, "snapshot")), header, associated)
+
+    def save(
+        self,
+        binding: Binding,
+        offsets: Mapping[int, int],
+        read_at_us: int,
+        templates: int,
+        sections: Mapping[str, Sequence[memoryview]],
+    ) -> Header:
+        """Writes a new file in the place of the old one and destroys the old one's key. The buffers of a section
+        follow each other. Raises `OutsideError` (then the old file is still there)."""
+        owner = derived_id("snapshot", self.path.name, secrets.token_hex(16))
+        key_id, key = self._data_keys.create(owner, binding.key_version)
+        header = Header(
+            binding=binding,
+            offsets=dict(offsets),
+            read_at_us=read_at_us,
+            templates=templates,
+            key_owner=owner,
+            key_id=key_id,
+            sections=tuple((name, sum(part.nbytes for part in parts)) for name, parts in sections.items()),
+        )
+        before = self._owner_of(self.path)
+        aside = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
+        try:
+            descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "wb") as file:
+                _write(file, AESGCM(derive(key, "snapshot")), header, sections)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(self.path)
+            private_files.sync_folder(self.path.parent)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            self._data_keys.destroy(owner)
+            raise OutsideError(f"writing {_WHAT} {self.path}: {error.strerror}") from None
+        if before is not None:
+            self._data_keys.destroy(before)
+        return header
+
+    def discard(self) -> None:
+        """Destroys the snapshot's key, then removes the file; nothing to do if there is none."""
+        owner = self._owner_of(self.path)
+        if owner is not None:
+            self._data_keys.destroy(owner)
+        self.path.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Removes what a process that died while it wrote has left, with its key."""
+        for left in self.path.parent.glob(f".{self.path.name}.*"):
+            owner = self._owner_of(left)
+            if owner is not None:
+                self._data_keys.destroy(owner)
+            left.unlink(missing_ok=True)
+
+    def _owner_of(self, path: Path) -> str | None:
+        try:
+            with path.open("rb") as file:
+                return _read_header(file)[0].key_owner
+        except (FileNotFoundError, SnapshotRefused):
+            return None
+
+    def _check(self, header: Header, binding: Binding, ends: Mapping[int, int]) -> None:
+        found, where = header.binding, f"opening {_WHAT} {self.path}:"
+        if (found.model_sha256, found.dimension) != (binding.model_sha256, binding.dimension):
+            raise SnapshotRefused("another_model", f"{where} it belongs to another embedding model")
+        if found.key_version != binding.key_version:
+            raise SnapshotRefused("another_key_version", f"{where} it belongs to another version of the gallery's key")
+        if found != binding:
+            raise SnapshotRefused("another_topic", f"{where} it belongs to another topic or another Kafka")
+        if header.offsets.keys() != ends.keys() or any(header.offsets[p] > end for p, end in ends.items()):
+            raise SnapshotRefused("ahead_of_topic", f"{where} the topic ends before it: Kafka has lost records")
+        age_us = self._clock() - header.read_at_us
+        if not 0 <= age_us + 60_000_000 <= self._max_age_us:
+            raise SnapshotRefused("stale", f"{where} it is older than the topic keeps tombstones")
+
+
+def _read_header(file: BinaryIO) -> tuple[Header, bytes]:
+    """The header, and the associated data of every chunk; raises `SnapshotRefused` `damaged`."""
+    prefix = file.read(len(MAGIC) + 4)
+    size = int.from_bytes(prefix[len(MAGIC) :], "big")
+    if len(prefix) < len(MAGIC) + 4 or not prefix.startswith(MAGIC) or size > MAX_HEADER_BYTES:
+        raise SnapshotRefused("damaged", f"opening {_WHAT}: the file is no snapshot of this version")
+    raw = file.read(size)
+    try:
+        return msgspec.json.decode(raw, type=Header), hashlib.sha256(prefix + raw).digest()
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise SnapshotRefused("damaged", f"opening {_WHAT}: its header cannot be read") from None
+
+
+def _chunks(size: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of each chunk of a section."""
+    for start in range(0, size, CHUNK_BYTES):
+        yield start, min(start + CHUNK_BYTES, size)
+
+
+def _nonce(number: int) -> bytes:
+    """No nonce repeats: a file has one key, and its chunks are counted."""
+    return number.to_bytes(12, "big")
+
+
+def _opened(file: BinaryIO, cipher: AESGCM, header: Header, associated: bytes) -> dict[str, bytearray]:
+    sizes = [end - start for _, size in header.sections for start, end in _chunks(size)]
+    begin = file.tell()
+    if os.fstat(file.fileno()).st_size != begin + sum(sizes) + TAG_BYTES * len(sizes):
+        raise SnapshotRefused("damaged", f"opening {_WHAT}: the file was cut off or added to")
+    found: dict[str, bytearray] = {}
+    number, place = 0, begin
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as sealed:
+        for name, size in header.sections:
+            section = bytearray(size)
+            with memoryview(section) as plain:
+                for start, end in _chunks(size):
+                    length = end - start + TAG_BYTES
+                    with sealed[place : place + length] as chunk, plain[start:end] as target:
+                        try:
+                            cipher.decrypt_into(_nonce(number), chunk, associated, target)
+                        except InvalidTag:
+                            raise SnapshotRefused("damaged", f"opening {_WHAT}: its seal does not hold") from None
+                    number, place = number + 1, place + length
+            found[name] = section
+    return found
+
+
+def _write(file: BinaryIO, cipher: AESGCM, header: Header, sections: Mapping[str, Sequence[memoryview]]) -> None:
+    raw = msgspec.json.encode(header)
+    prefix = MAGIC + len(raw).to_bytes(4, "big")
+    associated = hashlib.sha256(prefix + raw).digest()
+    file.write(prefix + raw)
+    number = 0
+    for parts in sections.values():
+        for chunk in _joined(parts):
+            file.write(cipher.encrypt(_nonce(number), chunk, associated))
+            number += 1
+
+
+def _joined(parts: Sequence[memoryview]) -> Iterator[memoryview | bytearray]:
+    """The bytes of `parts` in a row, cut into chunks, copied only where two parts meet."""
+    pending = bytearray()
+    for part in parts:
+        data, start = part.cast("B"), 0
+        while start < data.nbytes:
+            take = min(CHUNK_BYTES - len(pending), data.nbytes - start)
+            if not pending and take == CHUNK_BYTES:
+                yield data[start : start + take]
+            else:
+                pending += data[start : start + take]
+                if len(pending) == CHUNK_BYTES:
+                    yield pending
+                    pending = bytearray()
+            start += take
+    if pending:
+        yield pending
