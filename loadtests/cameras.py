@@ -175,7 +175,14 @@ class Camera:
             return
         jpeg = encode_jpeg(stand.motion.frame(film.frames, at_s, scene))
         self._sender.send(
-            self._sealer.seal(jpeg, lease.terms, sequence=film.frames, captured_at_us=captured_at_us, trace=lease.trace)
+            self._sealer.seal(
+                jpeg,
+                lease.terms,
+                sequence=film.frames,
+                captured_at_us=captured_at_us,
+                trace=lease.trace,
+                claim=lease.claim,
+            )
         )
         film.frames += 1
         film.size_bytes += len(jpeg)

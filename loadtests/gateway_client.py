@@ -98,16 +98,26 @@ class GatewayClient:
         """How often a request had to be repeated."""
 
     async def open(
-        self, key: str, *, order_id: str, amount_minor: int, currency: str, ttl_ms: int, patience_s: float
+        self,
+        key: str,
+        *,
+        order_id: str,
+        amount_minor: int,
+        currency: str,
+        ttl_ms: int,
+        patience_s: float,
+        claim: Mapping[str, str] | None = None,
     ) -> Opened:
-        """Opens an intent, or finds the one that this key has opened. Raises `GatewayRefusal`, or `OutsideError`
-        when nobody answered for `patience_s`."""
-        body: dict[str, str | int] = {
+        """Opens an intent, or finds the one that this key has opened; `claim` is `{"phone": ...}` or
+        `{"last_four": ...}`. Raises `GatewayRefusal`, or `OutsideError` when nobody answered for `patience_s`."""
+        body: dict[str, Any] = {
             "merchant_order_id": order_id,
             "amount_minor": amount_minor,
             "currency": currency,
             "ttl_ms": ttl_ms,
         }
+        if claim is not None:
+            body["claim"] = dict(claim)
         raw = await self._send("POST", "", patience_s, json=body, key=key)
         return msgspec.convert(raw, Opened)
 
@@ -140,7 +150,7 @@ class GatewayClient:
         patience_s: float,
         *,
         key: str | None = None,
-        json: Mapping[str, str | int] | None = None,
+        json: Mapping[str, Any] | None = None,
         params: Mapping[str, str | int] | None = None,
     ) -> dict[str, Any]:
         headers = self._headers if key is None else {**self._headers, "Idempotency-Key": key}

@@ -83,7 +83,27 @@ HTTP = Histogram("facepay_http_seconds", "HTTP requests", ["route", "status"], b
 PIN_CHECKS = Counter("facepay_pin_checks_total", "PIN checks", ["result"])
 # Calls to Redis that failed or ran past their budget.
 REDIS_ERRORS = Counter("facepay_redis_errors_total", "Failed Redis calls", ["agent"])
+# Searches of the hot tier by result: hit, or why the exact search had to decide (nobody_hot, thin_margin, not_counted,
+# below_least, not_alive, changed, lookalike, gallery_moves, suspended).
+HOT_SEARCHES = Counter("facepay_hot_searches_total", "Searches of the hot tier", ["result"])
+# Hot answers that were also searched exactly: same, or different, which suspends the tier.
+HOT_VERIFIED = Counter("facepay_hot_verified_total", "Hot answers verified exactly", ["result"])
+# What was written to Redis: put, touched, refused (erased lately), dropped (taken out), failed, full (not even tried).
+HOT_WRITES = Counter("facepay_hot_writes_total", "Writes of the hot tier", ["result"])
+# Mirrors read anew, by reason: start, server, epoch, gap, trimmed, rolled_back.
+HOT_RELOADS = Counter("facepay_hot_reloads_total", "Full reads of the hot tier", ["reason"])
+# Entries of Redis that were no entries of ours: seal_broken, entry_malformed, vector_invalid, wrong_type.
+HOT_REFUSED = Counter("facepay_hot_refused_total", "Entries of the hot tier refused", ["reason"])
+# Payers in this process's mirror, and how many of their templates have their neighbours counted.
+HOT_PAYERS = Gauge("facepay_hot_payers", "Payers mirrored")
+HOT_COUNTED = Gauge("facepay_hot_counted_templates", "Mirrored templates whose neighbours are counted")
+# 1 for the state of the mirror that holds: cold, following, lost; suspended beside it when an answer was different.
+HOT_STATE = Gauge("facepay_hot_state_bool", "State of the hot tier", ["state"])
+# When Redis was last heard: time() minus it is the age of the mirror.
+HOT_HEARD = Gauge("facepay_hot_heard_timestamp_seconds", "When the mirror last heard from Redis")
 # Answers to cameras that asked for a lease: granted, none (nothing is open), or the code of the refusal.
 LEASES = Counter("facepay_leases_total", "Leases of open intents asked for by cameras", ["result"])
+# Claims of intents that were opened, by kind (last_four, full_number), and those refused as too many.
+CLAIMS = Counter("facepay_claims_total", "Claims of who a payer is", ["kind"])
 # Frames a camera published, dropped (no lease, too slow) and their bytes.
 CAMERA_FRAMES = Counter("facepay_camera_frames_total", "Camera frames", ["result"])

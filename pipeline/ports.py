@@ -273,6 +273,10 @@ class DataKeys(Protocol):
         whose keys were destroyed, or a version that is retired."""
         ...
 
+    def create_many(self, payer_ids: Collection[str], version: int) -> Mapping[str, tuple[str, bytes]]:
+        """As `create` for many payers: id and key by payer. Erased payers are left out."""
+        ...
+
     def get(self, data_key_ids: Collection[str]) -> Mapping[str, bytes]:
         """The living ones among these keys, as of now."""
         ...
@@ -301,6 +305,33 @@ class GallerySearch(Protocol):
     @property
     def size(self) -> int:
         """Number of templates searched."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether the gallery was read up to its end once."""
+        ...
+
+
+class PayerSearch(Protocol):
+    """Who stands there: the search of an agent (`pipeline.gallery.search`). Its answer is that of an exact search."""
+
+    def search(self, probes: Vector, among: Sequence[Collection[str] | None] | None = None) -> Sequence[Match | None]:
+        """`probes` float32 (n, d), L2-normalised; one best match each, None when there is nobody to compare with.
+        `among`, one for each probe: the payers that it may be (a claim's candidates), None for everybody."""
+        ...
+
+    def offer(self, payer_id: str) -> None:
+        """Tells that this payer was recognised just now, so that the next time may be faster; never blocks."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of templates in the gallery."""
+        ...
+
+    def size_of(self, payer_ids: Collection[str]) -> int:
+        """Number of templates of these payers."""
         ...
 
     @property

@@ -86,7 +86,12 @@ class Camera:
     def _sealed(self, lease: Lease, jpeg: bytes, sequence: int, captured_at_us: int) -> Emit:
         try:
             return self._sealer.seal(
-                jpeg, lease.terms, sequence=sequence, captured_at_us=captured_at_us, trace=lease.trace
+                jpeg,
+                lease.terms,
+                sequence=sequence,
+                captured_at_us=captured_at_us,
+                trace=lease.trace,
+                claim=lease.claim,
             )
         except SealError as error:
             raise UsageError(f"sealing a frame: {error.detail}; provision the camera again") from None

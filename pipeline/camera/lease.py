@@ -19,7 +19,7 @@ import structlog
 from pipeline.errors import OutsideError, UsageError
 from pipeline.keys.credentials import CameraCredentials
 from pipeline.ports import Clock
-from schemas.events import MicrosUtc, PaymentTerms, Trace
+from schemas.events import MicrosUtc, PaymentTerms, SealedClaim, Trace
 
 _log = structlog.get_logger("camera")
 _ANSWER_S = 5.0
@@ -27,11 +27,12 @@ _ANSWER_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """An open intent and how long its pictures are wanted."""
+    """An open intent and how long its pictures are wanted; `claim` is who the payer says to be, sealed."""
 
     terms: PaymentTerms
     trace: Trace
     camera_until_us: MicrosUtc
+    claim: SealedClaim | None = None
 
     def holds(self, at_us: int) -> bool:
         """Whether a picture taken at that time may be published."""

@@ -118,6 +118,12 @@ def opened(opening: OpenIntent) -> dict[str, Any]:
     }
 
 
+def lease(opening: OpenIntent, until_us: int) -> dict[str, Any]:
+    """What a camera needs to seal frames of an intent, until when it may film, and the claim, if there is one."""
+    told = {"terms": opening.terms, "trace": opening.trace, "camera_until_us": until_us}
+    return told if opening.claim is None else {**told, "claim": opening.claim}
+
+
 def intent_view(intent_id: str, record: Record) -> dict[str, Any]:
     """An intent as its terminal sees it."""
     return {

@@ -6,6 +6,7 @@ on their way are confirmed, then the process ends with 0.
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -25,6 +26,8 @@ from pipeline.gateway.routes import Routes
 from pipeline.gateway.service import Gateway, GatewayDeps
 
 log = structlog.get_logger()
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z_-]{0,63}")
 
 
 def create_app(deps: GatewayDeps) -> FastAPI:
@@ -61,8 +64,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
     """Names each wrong field, never what was in it: it might be a PIN."""
     del request
     problems = error.errors() if isinstance(error, RequestValidationError) else ()
-    text = "; ".join(f"{'.'.join(str(part) for part in p['loc'])}: {p['type']}" for p in problems)
+    text = "; ".join(f"{'.'.join(_field(part) for part in p['loc'])}: {p['type']}" for p in problems)
     return ApiError(422, "invalid_request", f"the request is not understood: {text}"[:500]).response()
+
+
+def _field(part: int | str) -> str:
+    """A field as it may be repeated: a caller who mixes up names and values would have a number in its place."""
+    return str(part) if isinstance(part, int) or _NAME.fullmatch(part) else "?"
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

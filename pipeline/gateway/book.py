@@ -113,6 +113,7 @@ class IntentBook:
         self._history_us = history_us
         self._records: dict[Key, Record] = {}
         self._newest: dict[str, tuple[int, str]] = {}
+        self._claimed: dict[str, list[str]] = {}
 
     def apply(self, fact: Fact, now_us: int) -> bool:
         """Takes in one event, in any order; False when it was known."""
@@ -132,6 +133,8 @@ class IntentBook:
             self._newest[fact.terminal_id] = max(
                 self._newest.get(fact.terminal_id, (0, "")), (fact.lane_seq, fact.intent_id)
             )
+            if fact.claim is not None:
+                self._claimed.setdefault(fact.terminal_id, []).append(fact.intent_id)
         return True
 
     def find(self, terminal_id: str, intent_id: str) -> Record | None:
@@ -152,6 +155,14 @@ class IntentBook:
             return None
         return record.opening
 
+    def unproven_claims(self, terminal_id: str, since_us: int) -> int:
+        """How many intents of that terminal opened with a claim since then and have no verdict."""
+        records = [self._records[terminal_id, intent_id] for intent_id in self._claimed.get(terminal_id, ())]
+        return sum(
+            record.verdict is None and record.opening is not None and record.opening.terms.opened_at_us >= since_us
+            for record in records
+        )
+
     def unnoted(self, now_us: int) -> list[Key]:
         """Intents that can still end without a verdict and whose newest hint settlement was not told."""
         return [
@@ -169,6 +180,10 @@ class IntentBook:
             del self._records[key]
         for terminal_id in [t for t, (_, intent_id) in self._newest.items() if (t, intent_id) not in self._records]:
             del self._newest[terminal_id]
+        for terminal_id, claimed in [*self._claimed.items()] if old else ():
+            self._claimed[terminal_id] = [name for name in claimed if (terminal_id, name) in self._records]
+            if not self._claimed[terminal_id]:
+                del self._claimed[terminal_id]
         return len(old)
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ from pipeline.gateway import answers
 from pipeline.gateway.answers import ApiError
 from pipeline.gateway.bodies import CancelBody, ConfirmBody, OpenBody, RefundBody
 from pipeline.gateway.book import Key, Record
+from pipeline.gateway.claims import ClaimDesk
 from pipeline.gateway.commands import CommandSender, NotConfirmed
 from pipeline.gateway.feed import Feed
 from pipeline.gateway.ids import new_trace
@@ -42,6 +43,7 @@ class Intents:
         sender: CommandSender,
         waiters: Waiters,
         pins: PinDesk,
+        claims: ClaimDesk,
         clock: Clock,
         confirmation_key: bytes,
         default_ttl_ms: int,
@@ -52,6 +54,7 @@ class Intents:
         self._sender = sender
         self._waiters = waiters
         self._pins = pins
+        self._claims = claims
         self._clock = clock
         self._confirmation_key = confirmation_key
         self._default_ttl_ms = default_ttl_ms
@@ -83,7 +86,10 @@ class Intents:
             return record.opening if record is not None else None
 
         if known() is None:
-            created = await self._once(intent_id, lambda: self._deliver(self._opening(terminal, intent_id, body)))
+            claim = self._claims.sealed(body.claim, *key)
+            created = await self._once(
+                intent_id, lambda: self._deliver(self._opening(terminal, intent_id, body, claim))
+            )
         opening = known()
         if opening is None:
             raise answers.unknown_outcome()
@@ -229,7 +235,7 @@ class Intents:
             except ApiError:
                 return  # the next hint, or the next gateway, says it again
 
-    def _opening(self, terminal: Terminal, intent_id: str, body: OpenBody) -> OpenIntent:
+    def _opening(self, terminal: Terminal, intent_id: str, body: OpenBody, claim: str | None) -> OpenIntent:
         now_us = self._clock()
         last = self._feed.look(lambda book: book.last_lane_seq(terminal.terminal_id))
         lane_seq = max(last + 1, self._lane_seqs.get(terminal.terminal_id, 0) + 1, now_us)
@@ -252,6 +258,7 @@ class Intents:
                 expires_at_us=now_us + self._ttl_ms(body) * 1_000,
                 key_epoch=self._key_epoch,
             ),
+            claim=claim,
         )
 
     def _confirmation(self, event_id: str, opening: OpenIntent, verdict: Verdict) -> Confirm:
@@ -341,7 +348,12 @@ class Intents:
             terms.amount_minor,
             terms.currency,
             terms.expires_at_us - terms.opened_at_us,
-        ) == (body.merchant_order_id, body.amount_minor, body.currency, self._ttl_ms(body) * 1_000)
+        ) == (
+            body.merchant_order_id,
+            body.amount_minor,
+            body.currency,
+            self._ttl_ms(body) * 1_000,
+        ) and self._claims.is_same(opening, body.claim)
 
     def _ttl_ms(self, body: OpenBody) -> int:
         return body.ttl_ms if body.ttl_ms is not None else self._default_ttl_ms

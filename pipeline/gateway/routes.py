@@ -100,8 +100,7 @@ class Routes:
             granted = await self.gateway.leases.ask(request, wait_ms)
             if granted is None:
                 return Response(status_code=204, headers={"Cache-Control": "no-store"})
-            terms, trace = granted.opening.terms, granted.opening.trace
-            return json_response({"terms": terms, "trace": trace, "camera_until_us": granted.until_us})
+            return json_response(answers.lease(granted.opening, granted.until_us))
 
         @router.get("/v1/terminals/self")
         async def who_am_i(terminal: Terminal = admitted) -> Response:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline import metrics
 from pipeline.gateway.book import Key
+from pipeline.gateway.claims import ClaimDesk
 from pipeline.gateway.commands import CommandSender
 from pipeline.gateway.edge import Doorkeeper
 from pipeline.gateway.feed import Feed
@@ -81,6 +82,13 @@ class Gateway:
             sender=self.sender,
             waiters=self.waiters,
             pins=self.pins,
+            claims=ClaimDesk(
+                deps.keyring,
+                self.feed,
+                deps.clock,
+                most=edge.max_unproven_claims,
+                window_s=edge.claim_window_s,
+            ),
             clock=deps.clock,
             confirmation_key=deps.keyring.secret("confirmation"),
             default_ttl_ms=edge.intent_ttl_ms,

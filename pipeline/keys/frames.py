@@ -4,7 +4,7 @@ The record's key is the terminal, its value AES-256-GCM over the JPEG, its heade
 
     ce_specversion, ce_type, ce_source, ce_id, ce_time, content-type     CloudEvents
     facepay-terms    PaymentTerms as JSON
-    facepay-frame    FrameFacts as JSON: terminal, camera, sequence, capture time
+    facepay-frame    FrameFacts as JSON: terminal, camera, sequence, capture time, a sealed claim if there is one
     traceparent      W3C; the only one that is not sealed, since each hop may set its own span
 
 The key and all headers but the last are the seal's associated data, byte for byte as they stand in the record: whoever
@@ -39,7 +39,7 @@ from pipeline.keys.seals import NONCE_BYTES, TAG_BYTES, AesGcmSeal
 from pipeline.keys.terminals import TerminalRegistry
 from pipeline.ports import Emit, InMessage, OpenedFrame
 from pipeline.topics import FRAMES
-from schemas.events import Count, MicrosUtc, Name, PaymentTerms, Trace
+from schemas.events import Count, MicrosUtc, Name, PaymentTerms, SealedClaim, Trace
 
 MAX_JPEG_BYTES = 2_000_000
 """What fits into the topic's `max.message.bytes` (2 MiB) with headers and seal."""
@@ -61,12 +61,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameFacts:
-    """What a camera says of one frame. `terminal_id` is the terminal whose key seals it."""
+    """What a camera says of one frame. `terminal_id` is the terminal whose key seals it, `claim` is as the lease
+    had it."""
 
     terminal_id: Name
     camera: Name
     sequence: Count
     captured_at_us: MicrosUtc
+    claim: SealedClaim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,16 @@ class FrameSealer:
         self._terminal_id = credentials.terminal_id
         self._seals = {epoch: AesGcmSeal(key) for epoch, key in credentials.frame_keys.items()}
 
-    def seal(self, jpeg: bytes, terms: PaymentTerms, *, sequence: int, captured_at_us: int, trace: str) -> Emit:
+    def seal(
+        self,
+        jpeg: bytes,
+        terms: PaymentTerms,
+        *,
+        sequence: int,
+        captured_at_us: int,
+        trace: str,
+        claim: str | None = None,
+    ) -> Emit:
         """The record of one frame; raises `SealError` `wrong_terminal` (terms of another terminal), `unknown_epoch`
         (no key of the terms' epoch: provision the camera again), `too_large` or `header_invalid`."""
         if terms.terminal_id != self._terminal_id:
@@ -95,7 +106,11 @@ class FrameSealer:
         if len(jpeg) > MAX_JPEG_BYTES:
             raise SealError("too_large", f"the frame has {len(jpeg)} bytes, more than {MAX_JPEG_BYTES}")
         facts = FrameFacts(
-            terminal_id=self._terminal_id, camera=self._camera_id, sequence=sequence, captured_at_us=captured_at_us
+            terminal_id=self._terminal_id,
+            camera=self._camera_id,
+            sequence=sequence,
+            captured_at_us=captured_at_us,
+            claim=claim,
         )
         at = datetime.fromtimestamp(captured_at_us / 1_000_000, UTC).isoformat(timespec="microseconds")
         headers = {
@@ -188,6 +203,7 @@ class KeyringFrameOpener:
             trace=trace,
             nonce=nonce,
             jpeg=jpeg,
+            claim=facts.claim,
         )
 
     def remember(self, message: InMessage) -> None:

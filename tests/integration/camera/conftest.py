@@ -42,6 +42,7 @@ class LeaseServer:
         self.token = "f00d" * 16
         self.terms: PaymentTerms | None = None
         self.until_us = 0
+        self.claim: str | None = None
         self.status: int | None = None
         self.body: bytes | None = None
         self.waits: list[int] = []
@@ -75,6 +76,8 @@ class LeaseServer:
             if not self._held():
                 return Response(status_code=204)
             body = {"terms": self.terms, "trace": TRACE, "camera_until_us": self.until_us}
+            if self.claim is not None:
+                body["claim"] = self.claim
             return Response(orjson.dumps(body), media_type="application/json")
 
         return app

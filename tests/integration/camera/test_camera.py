@@ -161,11 +161,12 @@ def test_a_cancelled_intent_stops_the_camera(till: Till) -> None:
 
 
 def test_the_next_intent_is_filmed_under_its_own_terms(till: Till) -> None:
-    """A second intent's frames carry the second intent's terms."""
+    """A second intent's frames carry the second intent's terms, and its claim; the first one's have none."""
     camera = till.camera()
     running = till.start(camera)
     till.gateway.open(60, amount_minor=1)
     wait_until(lambda: till.count() > 3, 10, "frames of the first")
+    till.gateway.claim = "QUFB"
     second = till.gateway.open(60, amount_minor=2)
     wait_until(lambda: any(f.terms == second for f in till.published()), 10, "frames of the second")
     camera.stop()
@@ -173,6 +174,7 @@ def test_the_next_intent_is_filmed_under_its_own_terms(till: Till) -> None:
     frames = till.published()
     amounts = [frame.terms.amount_minor for frame in frames]
     assert amounts == sorted(amounts)
+    assert {frame.claim for frame in frames if frame.terms == second} == {"QUFB"}
     assert all(f.captured_at_us >= second.opened_at_us for f in frames if f.terms == second)
 
 

@@ -42,13 +42,14 @@ class Story:
             key_epoch=1,
         )
 
-    def opening(self, lane_seq: int = 1) -> OpenIntent:
+    def opening(self, lane_seq: int = 1, claim: str | None = None) -> OpenIntent:
         return OpenIntent(
             **self._base,
             event_id=derived_id(self.intent_id, "open"),
             lane_seq=lane_seq,
             merchant_order_id="order-1",
             terms=self.terms,
+            claim=claim,
         )
 
     def hint(self, number: int = 0, code: str = "come_closer", final: bool = False) -> Hint:

@@ -173,3 +173,21 @@ def test_a_copy_does_not_change() -> None:
     book.apply(STORY.hint(), NOW_US)
     book.apply(STORY.refund(), NOW_US)
     assert (copy.version, copy.hint, copy.refunds, len(copy.numbered), len(copy.seen)) == (1, None, {}, 1, 1)
+
+
+def test_unproven_claims_are_counted_by_terminal() -> None:
+    """A claim counts while its intent has no verdict and opened within the window; other terminals' do not, nor do
+    intents without one, and what is evicted is forgotten."""
+    proven, guess, bare = Story("proven"), Story("guess"), Story("bare")
+    older, beside = Story("older", now_us=NOW_US - 10), Story("guess", terminal="till-2")
+    book = IntentBook(HISTORY_US)
+    for story, claim in ((proven, "QQ=="), (guess, "QQ=="), (bare, None), (older, "QQ=="), (beside, "QQ==")):
+        book.apply(story.opening(claim=claim), NOW_US)
+        book.apply(story.opening(claim=claim), NOW_US)
+    assert [book.unproven_claims("till-1", since) for since in (NOW_US - 10, NOW_US, NOW_US + 1)] == [3, 2, 0]
+    assert (book.unproven_claims("till-2", 0), book.unproven_claims("till-3", 0)) == (1, 0)
+    book.apply(proven.verdict("decline"), NOW_US)
+    assert book.unproven_claims("till-1", NOW_US) == 1
+    book.evict(NOW_US + 2 * HISTORY_US)
+    assert book.unproven_claims("till-1", 0) == 0
+    assert len(book) == 0

@@ -40,9 +40,15 @@ class World:
         camera = Camera(camera_id, terminal_id)
         return FrameSealer(provision_camera(self.keyring, camera, self.keyring.frame_epochs()))
 
-    def seal(self, terms: PaymentTerms = TERMS, captured_at_us: int = NOW_US, camera_id: str = "cam-1") -> Emit:
+    def seal(
+        self,
+        terms: PaymentTerms = TERMS,
+        captured_at_us: int = NOW_US,
+        camera_id: str = "cam-1",
+        claim: str | None = None,
+    ) -> Emit:
         return self.sealer(terms.terminal_id, camera_id).seal(
-            JPEG, terms, sequence=7, captured_at_us=captured_at_us, trace=TRACE
+            JPEG, terms, sequence=7, captured_at_us=captured_at_us, trace=TRACE, claim=claim
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Callable
 from dataclasses import replace
 
+import orjson
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import HealthCheck, given, settings
@@ -53,6 +55,44 @@ def test_the_seal_is_what_the_module_says(world: World) -> None:
     key = provision_camera(world.keyring, Camera("cam-1", "t-1"), [1]).frame_keys[1]
     assert emit.value is not None
     assert AESGCM(key).decrypt(emit.value[:12], emit.value[12:], associated) == JPEG
+
+
+def _facts_of(emit: Emit) -> dict[str, object]:
+    facts: dict[str, object] = orjson.loads(dict(emit.headers)[FRAME_HEADER])
+    return facts
+
+
+def test_a_claim_travels_with_the_frame(world: World) -> None:
+    """What the lease claimed is in the frame that opens; a frame without one opens to none, also when its camera is
+    older than claims and says nothing of them."""
+    claim = base64.b64encode(bytes(45)).decode()
+    frame = world.opener.open(consumed(world.seal(claim=claim)), NOW_US)
+    assert frame.claim == claim
+    assert claim not in repr(frame)
+    assert world.opener.open(consumed(world.seal(), offset=42), NOW_US).claim is None
+    assert world.opener.open(consumed(_by_an_older_camera(world), offset=43), NOW_US).claim is None
+
+
+def _by_an_older_camera(world: World) -> Emit:
+    """A frame whose facts have no field for a claim, sealed as such."""
+    emit = world.seal()
+    facts = {name: value for name, value in _facts_of(emit).items() if name != "claim"}
+    emit = with_header(emit, FRAME_HEADER, lambda _: orjson.dumps(facts))
+    fields = [b"facepay.frame.v1", emit.key]
+    for name, value in emit.headers:
+        fields += [name.encode(), value] if name != "traceparent" else []
+    associated = b"".join(struct.pack(">I", len(field)) + field for field in fields)
+    key = provision_camera(world.keyring, Camera("cam-1", "t-1"), [1]).frame_keys[1]
+    return replace(emit, value=bytes(12) + AESGCM(key).encrypt(bytes(12), JPEG, associated))
+
+
+def _other_claim(claim: str | None) -> Callable[[World], Emit]:
+    def attack(world: World) -> Emit:
+        emit = world.seal(claim="QUFB")
+        facts = {**_facts_of(emit), "claim": claim}
+        return with_header(emit, FRAME_HEADER, lambda _: orjson.dumps(facts, option=orjson.OPT_SORT_KEYS))
+
+    return attack
 
 
 def _changed_terms(**changes: object) -> Callable[[World], Emit]:
@@ -136,6 +176,9 @@ ATTACKS: list[tuple[str, Callable[[World], Emit], str]] = [
     ("picture cut", lambda w: replace(w.seal(), value=(w.seal().value or b"")[:-1]), "seal_broken"),
     ("capture time moved", _set(FRAME_HEADER, b'{"camera":"cam-1","captured_at_us":%d,"sequence":7,"terminal_id":"t-1"}'
                                 % (NOW_US - 1)), "seal_broken"),
+    ("another claim", _other_claim("QkJC"), "seal_broken"),
+    ("claim taken out", _other_claim(None), "seal_broken"),
+    ("claim malformed", _other_claim("?"), "header_invalid"),
     ("id changed", _set("ce_id", b"x"), "seal_broken"),
     ("sealed with another terminal's key", _under_key_of_t2, "seal_broken"),
     ("sent as another terminal's", lambda w: replace(w.seal(), key=b"t-2"), "wrong_terminal"),
