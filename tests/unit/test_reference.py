@@ -11,7 +11,7 @@ import pytest
 
 UNITS = (
     "seconds|bytes|ratio|bool|info"
-    "|alerts|checks|errors|frames|intents|leases|outcomes|reasons|records|rejects|templates|transactions|verdicts"
+    "|alerts|checks|claims|errors|frames|intents|leases|outcomes|reasons|records|rejects|templates|transactions|verdicts"
 )
 PERSONAL = re.compile(r"payer|face|terminal|person|intent|template|account")
 
