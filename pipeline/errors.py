@@ -73,5 +73,17 @@ class DecodeError(InvalidMessage):
     """Bytes that are not the event they should be; `detail` names the path of the field."""
 
 
+class DataKeyError(UsageError):
+    """No data key is made for this payer or version any more.
+
+    `reason`: `payer_erased` (the payer's keys were destroyed; the id is never used again) or `version_retired` (a
+    re-key went past that gallery version).
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
 class SealError(InvalidMessage):
     """A sealed frame that does not open, or opens for another terminal, intent or time."""

@@ -18,10 +18,11 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.domain.quality import Limits, Look, Refusal, refusal
 from pipeline.errors import FacepayError, KafkaUnavailable
+from pipeline.gallery.protect.data_keys import open_data_keys
 from pipeline.gallery.templates import seal_template
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.pins import make_verifier, pin_pepper, seal_verifier
-from pipeline.ports import GallerySearch, Vector
+from pipeline.ports import DataKeys, GallerySearch, Vector
 from pipeline.topics import GALLERY, PAYERS
 from schemas.codec import encode
 from schemas.events import GalleryTemplate, PayerProfile
@@ -146,13 +147,16 @@ def enrol(
     pin: str | None,
     now_us: int,
     *,
+    data_keys: DataKeys | None = None,
     gallery_topic: str = GALLERY,
     payers_topic: str = PAYERS,
 ) -> list[str]:
     """Writes a payer's templates and, with a `pin`, the profile; returns the template ids once Kafka confirmed every
-    record. Raises `KafkaUnavailable` (then enrol again: the ids are the same), `UsageError` for a bad PIN."""
+    record. Raises `KafkaUnavailable` (then enrol again: the ids are the same), `UsageError` for a bad PIN,
+    `DataKeyError` for an erased payer. Without `data_keys`, those beside the keyring are used."""
+    keys = data_keys or open_data_keys(keyring)
     templates = [
-        seal_template(keyring, payer_id=payer_id, vector=vector, model_sha256=model_sha256, now_us=now_us)
+        seal_template(keyring, keys, payer_id=payer_id, vector=vector, model_sha256=model_sha256, now_us=now_us)
         for vector in vectors
     ]
     if pin is not None:

@@ -16,6 +16,7 @@ from pipeline.errors import KafkaUnavailable, UsageError
 from pipeline.gallery import enrolment
 from pipeline.gallery.enrolment import enrol
 from pipeline.gallery.index import ExactIndex
+from pipeline.gallery.protect.data_keys import open_data_keys
 from pipeline.gallery.reader import GalleryReader
 from pipeline.gallery.templates import seal_template
 from pipeline.keys.keyring import Keyring
@@ -45,6 +46,7 @@ class Place:
     def __init__(self, bootstrap: str, folder: Path) -> None:
         self.kafka = Kafka(bootstrap=bootstrap)
         self.keyring = Keyring.create(folder)
+        self.data_keys = open_data_keys(self.keyring)
         self.gallery, self.payers = unique("gallery"), unique("payers")
         create_topics(bootstrap, {self.gallery: 3, self.payers: 3}, {"cleanup.policy": "compact"})
         self.producer: Producer = make_producer(self.kafka)
@@ -68,7 +70,7 @@ class Place:
         return reader
 
     def template(self, vector: Vector, payer: str = derived_id("someone")) -> GalleryTemplate:
-        return seal_template(self.keyring, payer_id=payer, vector=vector, model_sha256=MODEL, now_us=7)
+        return seal_template(self.keyring, self.data_keys, payer_id=payer, vector=vector, model_sha256=MODEL, now_us=7)
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_what_cannot_be_matched_is_refused_and_counted(place: Place, tmp_path: P
     good, *bad = (place.template(vector) for vector in faces(6))
     stranger = Keyring.create(tmp_path / "other-keys")
     under_another_key = seal_template(
-        stranger, payer_id=good.payer_id, vector=faces(1, seed=5)[0], model_sha256=MODEL, now_us=7
+        stranger, place.data_keys, payer_id=good.payer_id, vector=faces(1, seed=5)[0], model_sha256=MODEL, now_us=7
     )
     short = place.template(faces(1, seed=6)[0][:8] / np.linalg.norm(faces(1, seed=6)[0][:8]))
     records = [
