@@ -19,7 +19,11 @@ nothing new to say.
 - An attempt fails after `patience` judged frames, `refusal_patience` refused ones or, over the intent, `max_repeated`
   repeated pictures, and further frames of this face are not asked again. A change of face gives up an attempt, which
   counts as failed. After `max_attempts` failed attempts on all cameras the face is closed for this intent and the
-  person pays by PIN: nobody can hold a row of faces before the cameras.
+  person pays by PIN: nobody can hold a row of faces before the cameras. So it is, too, after as many judged frames
+  as all attempts together have, however often they began again.
+- The match threshold rises with the number of templates that a face is compared with (`fmr`), so that a stranger's
+  whole transaction finds somebody at most at the rate that the policy allows. Where the data behind the thresholds
+  support no such set, nothing votes: the person is asked for a claim that makes it smaller, or for the PIN.
 
 Similarities are cosines; thresholds belong to the embedding model and stand in its manifest.
 """
@@ -31,14 +35,27 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.domain import tracks
+from pipeline.domain.fmr import Needed
 from pipeline.domain.liveness import fuse
-from pipeline.domain.quality import Limits, Look, quality, refusal, weight
-from pipeline.domain.tracks import Continuity, Place, Track
+from pipeline.domain.observed import Candidate, Frame, SeenFace
+from pipeline.domain.policy import Policy
+from pipeline.domain.quality import quality, refusal, weight
+from pipeline.domain.tracks import Track
+
+__all__ = [
+    "Advice", "AdviceCode", "Answer", "Attempt", "Ballot", "Candidate", "Eye", "Frame", "Policy", "Recognised",
+    "SeenFace", "Vote", "advance", "identifiable", "is_eligible", "lone",
+]  # fmt: skip
 
 AdviceCode = Literal[
     "come_closer", "one_person_please", "look_here", "open_eyes", "better_light", "hold_still", "not_recognised",
-    "use_pin", "too_many_attempts",
+    "enter_last_four", "enter_number", "use_pin", "too_many_attempts",
 ]  # fmt: skip
+_ASKS: Mapping[Needed, AdviceCode] = {
+    "last_four": "enter_last_four",
+    "full_number": "enter_number",
+    "pin": "use_pin",
+}
 
 FULL_SHARE = 0.75
 """Of `votes` full weights, what ballots must weigh together: two faces seen well, or three seen badly, for two
@@ -46,86 +63,22 @@ votes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """When a face decides. Cosines but for `min_face_px` (width of the box) and counts of frames and attempts."""
-
-    match_threshold: float
-    strong_threshold: float
-    margin: float
-    votes: int
-    min_face_px: int
-    limits: Limits
-    patience: int = 6
-    refusal_patience: int = 30
-    max_attempts: int = 5
-    max_repeated: int = 3
-    same_face: float = 0.36
-    """Below this similarity to the frame before, another face stands there (FMR 1e-3: a wrong "same" only costs a vote
-    for a face that would have to match the same payer anyway)."""
-    live_threshold: float | None = None
-    """Least liveness of an attempt that decides; None when liveness is not required."""
-    live_floor: float = 0.5
-    """Least liveness of a single frame that votes, where liveness is required."""
-    continuity: Continuity = field(default_factory=Continuity)
-    crowd_us: int = 1_000_000
-    """How long what one camera saw last, two faces or a lone one, is held against what another one sees."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """The best payer of the gallery for a face, and the similarity of the best other payer (-1 if there is none)."""
-
-    payer_id: str
-    similarity: float
-    runner_up: float
-
-    @property
-    def margin(self) -> float:
-        """How far the best payer leads: 0 to 2."""
-        return max(0.0, self.similarity - self.runner_up)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenFace:
-    """One face of a frame. All but `place` and `in_zone` matter for a lone eligible face only.
-
-    `similarity_to_last` compares it with the camera's last face that was `identifiable`; None when it is the first.
-    `eyes_open` is None when nothing can tell.
-    """
-
-    place: Place
-    look: Look
-    in_zone: bool = True
-    candidate: Candidate | None = None
-    similarity_to_last: float | None = None
-    live: float | None = None
-    eyes_open: bool | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """What one camera saw at one moment. `repeated`: it has shown this picture before."""
-
-    camera: str
-    at_us: int
-    faces: Sequence[SeenFace]
-    repeated: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Recognised:
-    """A decision. Similarity, margin and quality are those of the weakest frame that voted; `liveness` is that of all
-    judged frames of the attempt, None if one had none; `eyes_open` is True when every voting frame showed open eyes."""
+    """A decision. Similarity, margin and quality are those of the weakest frame that voted, `threshold` what each had
+    to reach; `liveness` is that of all judged frames of the attempt, None if one had none; `eyes_open` is True when
+    every voting frame showed open eyes. `lookalike`: somebody enrolled looks too much like this payer."""
 
     payer_id: str
     camera: str
     similarity: float
+    threshold: float
     margin: float
     quality: float
     frames_used: int
     frames_seen: int
     liveness: float | None
     eyes_open: bool | None
+    lookalike: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +91,15 @@ class Advice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ballot:
-    """One frame's vote."""
+    """One frame's vote; `threshold` is what it had to reach."""
 
     payer_id: str
     similarity: float
+    threshold: float
     margin: float
     quality: float
     eyes_open: bool | None
+    lookalike: bool = False
 
     @property
     def weight(self) -> float:
@@ -176,9 +131,11 @@ class Eye:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vote:
-    """What is remembered of an intent: no picture, no embedding."""
+    """What is remembered of an intent: no picture, no embedding. `judged` frames of all attempts, also of those that
+    began again."""
 
     frames_seen: int = 0
+    judged: int = 0
     repeated: int = 0
     failed_attempts: int = 0
     closed: bool = False
@@ -230,6 +187,8 @@ def advance(vote: Vote, frame: Frame, policy: Policy) -> _Step:
 def _look_at(vote: Vote, frame: Frame, face: SeenFace, policy: Policy) -> _Step:
     """One more frame of a lone eligible face: whose track it is, and whether it may be judged."""
     attempt = vote.eyes[frame.camera].attempt
+    if frame.templates is not None and (needed := policy.claim_needed(frame.templates, frame.claim)) is not None:
+        return _ask(vote, needed)
     if frame.repeated:
         return _repeat(vote, frame, policy)
     why = refusal(face.look, policy.limits)
@@ -259,7 +218,13 @@ def _judge(vote: Vote, frame: Frame, face: SeenFace, policy: Policy) -> _Step:
     attempt = vote.eyes[frame.camera].attempt
     if attempt.spent:
         return vote, None
-    ballot = _ballot(face, policy)
+    threshold = policy.threshold_among(frame.templates)
+    if threshold is None:
+        return _ask(vote, policy.claim_needed(frame.templates, frame.claim) or "pin")
+    if vote.judged >= policy.trials.comparisons(1):
+        return _say(replace(vote, closed=True), Advice("too_many_attempts", final=True))
+    vote = replace(vote, judged=vote.judged + 1)
+    ballot = _ballot(face, policy, threshold)
     ballots = attempt.ballots if ballot is None else (*attempt.ballots, ballot)
     ambiguous = len({b.payer_id for b in ballots}) > 1
     attempt = replace(
@@ -267,7 +232,7 @@ def _judge(vote: Vote, frame: Frame, face: SeenFace, policy: Policy) -> _Step:
         judged=attempt.judged + 1,
         ballots=ballots,
         lives=(*attempt.lives, (face.live, weight(quality(face.look, policy.limits)))),
-        unclear=attempt.unclear or ambiguous or (ballot is None and _matches(face, policy)),
+        unclear=attempt.unclear or ambiguous or (ballot is None and _matches(face, threshold)),
     )
     vote = _with(vote, frame, attempt)
     if ballots and not ambiguous and _enough(ballots, policy) and _alive(attempt, policy):
@@ -282,29 +247,36 @@ def _judge(vote: Vote, frame: Frame, face: SeenFace, policy: Policy) -> _Step:
     return (vote, None) if ballot is not None else _say(vote, Advice("hold_still"))
 
 
-def _matches(face: SeenFace, policy: Policy) -> bool:
-    return face.candidate is not None and face.candidate.similarity >= policy.match_threshold
+def _ask(vote: Vote, needed: Needed) -> _Step:
+    """Too many templates for a face: nothing more can come of this intent without what is asked for."""
+    return _say(replace(vote, closed=True), Advice(_ASKS[needed], final=True))
 
 
-def _ballot(face: SeenFace, policy: Policy) -> Ballot | None:
+def _matches(face: SeenFace, threshold: float) -> bool:
+    return face.candidate is not None and face.candidate.similarity >= threshold
+
+
+def _ballot(face: SeenFace, policy: Policy, threshold: float) -> Ballot | None:
     """The vote of a frame that passed quality and eyes, if it has one: similar enough, clearly ahead, and live where
     that is required."""
     candidate = face.candidate
-    if candidate is None or not _matches(face, policy) or not candidate.margin >= policy.margin:
+    if candidate is None or not _matches(face, threshold) or not candidate.margin >= policy.margin:
         return None
     if policy.live_threshold is not None and not (face.live is not None and face.live >= policy.live_floor):
         return None
     return Ballot(
         payer_id=candidate.payer_id,
         similarity=candidate.similarity,
+        threshold=threshold,
         margin=candidate.margin,
         quality=quality(face.look, policy.limits),
         eyes_open=face.eyes_open,
+        lookalike=candidate.lookalike,
     )
 
 
 def _enough(ballots: Sequence[Ballot], policy: Policy) -> bool:
-    if any(ballot.similarity >= policy.strong_threshold for ballot in ballots):
+    if any(ballot.similarity >= max(policy.strong_threshold, ballot.threshold) for ballot in ballots):
         return True
     return len(ballots) >= policy.votes and sum(b.weight for b in ballots) >= FULL_SHARE * policy.votes
 
@@ -342,12 +314,14 @@ def _recognised(vote: Vote, frame: Frame) -> Recognised:
         payer_id=ballots[0].payer_id,
         camera=frame.camera,
         similarity=min(ballot.similarity for ballot in ballots),
+        threshold=max(ballot.threshold for ballot in ballots),
         margin=min(ballot.margin for ballot in ballots),
         quality=min(ballot.quality for ballot in ballots),
         frames_used=len(ballots),
         frames_seen=vote.frames_seen,
         liveness=_liveness(attempt),
         eyes_open=True if all(ballot.eyes_open is True for ballot in ballots) else None,
+        lookalike=any(ballot.lookalike for ballot in ballots),
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import structlog
 
 from pipeline import metrics
+from pipeline.domain.fmr import FmrModel
 from pipeline.errors import ModelError
 from pipeline.vision.align import align, qualities
 from pipeline.vision.batching import measure_batches
@@ -30,6 +31,7 @@ from pipeline.vision.liveness import Liveness
 from pipeline.vision.models import SHIPPED, FusionSpec, ModelSpec, ModelStore, fusions, manifest, unmixed
 from pipeline.vision.scrfd import Scrfd
 from pipeline.vision.sessions import Execution, Session, open_session
+from pipeline.vision.thresholds import known_fmr
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +59,11 @@ class Engine(Protocol):
     @property
     def thresholds(self) -> Mapping[str, float]:
         """Cosines of the embedder, by name: `match`, `strong`, `margin`, `same_face`."""
+        ...
+
+    @property
+    def fmr(self) -> FmrModel | None:
+        """What is known of the embedder's false matches; None for one that nobody calibrated."""
         ...
 
     @property
@@ -105,6 +112,7 @@ class OnnxEngine:
         self.precisions = {session.spec.name: session.precision for session in sessions}
         self.batches = {session.spec.name: session.best_batch for session in sessions}
         self.thresholds = embedder.spec.thresholds
+        self.fmr = known_fmr(embedder.spec.sha256)
         self.live_threshold = None if fusion is None else fusion.threshold
         self.live_proven = fusion is not None and fusion.proven
         self.drawn = any(session.spec.drawn for session in sessions)

@@ -2,13 +2,23 @@
 
 A threshold belongs to a model: 0.475 means one false match in 100,000 for one embedder and nothing for another. So the
 settings leave it open by default, and everything that compares embeddings (the agent, enrolment, the demo) asks here.
+
+`fmr.toml` beside this module says what was measured of each embedder's false matches and on which data: from it follows
+among how many templates a face may be searched, and at which threshold (`pipeline.domain.fmr`). `facepay evaluate
+recognition --calibration FILE` measures it for real people, `facepay evaluate crowd --calibration FILE` for drawn ones.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 
+import msgspec
+
+from pipeline.domain.fmr import FmrModel
 from pipeline.domain.quality import Limits, Look
 from pipeline.errors import ModelError
 from pipeline.settings import Vision
@@ -25,6 +35,13 @@ class Thresholds:
     strong: float
     margin: float
     same_face: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Calibrated:
+    name: str
+    sha256: str
+    fmr: FmrModel
 
 
 def thresholds(settings: Vision, of_model: Mapping[str, float]) -> Thresholds:
@@ -49,6 +66,53 @@ def known_thresholds(model_sha256: str) -> Mapping[str, float]:
             "`facepay models list` names"
         )
     return spec.thresholds
+
+
+@cache
+def fmr_models() -> Mapping[str, FmrModel]:
+    """What is known of embedders' false matches, by the SHA-256 of their files."""
+    return read_fmr_models(resources.files("pipeline.vision").joinpath("fmr.toml").read_text(encoding="utf-8"))
+
+
+def known_fmr(model_sha256: str) -> FmrModel | None:
+    """What is known of the false matches of the embedder with that hash; None where nobody calibrated it."""
+    return fmr_models().get(model_sha256)
+
+
+def read_fmr_models(text: str) -> Mapping[str, FmrModel]:
+    """The models in the text of such a file; raises `ModelError` for one that promises more than its data."""
+    try:
+        found = msgspec.convert(tomllib.loads(text).get("models", []), tuple[_Calibrated, ...], strict=True)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ModelError(f"reading the false match rates of embedders: {error}; write the file anew") from None
+    if len({entry.sha256 for entry in found}) < len(found):
+        raise ModelError("reading the false match rates of embedders: a model is there twice; keep one of its tables")
+    return {entry.sha256: entry.fmr for entry in found}
+
+
+def as_toml(name: str, model_sha256: str, fmr: FmrModel) -> str:
+    """The model as a table of `fmr.toml`."""
+    rows = (
+        f"    {{ threshold = {p.threshold:.4g}, fmr = {p.fmr:.3g}, low = {p.low:.3g}, high = {p.high:.3g} }},"
+        for p in fmr.points
+    )
+    return "\n".join(
+        [
+            "[[models]]",
+            f'name = "{name}"',
+            f'sha256 = "{model_sha256}"',
+            "[models.fmr]",
+            f"data = {msgspec.json.encode(fmr.data).decode()}",
+            f"people = {fmr.people}",
+            f"comparisons = {fmr.comparisons}",
+            f"pairs = {fmr.pairs}",
+            "points = [",
+            *rows,
+            "]",
+            f"per_decade = {fmr.per_decade:.4g}",
+            "",
+        ]
+    )
 
 
 def quality_limits(settings: Vision) -> Limits:

@@ -157,6 +157,7 @@ def test_a_decision_reports_its_weakest_frame() -> None:
         payer_id="ann",
         camera="cam-1",
         similarity=0.5,
+        threshold=0.475,
         margin=0.125,
         quality=0.75,
         frames_used=2,
