@@ -48,6 +48,30 @@ def shred(
     _finish(f"The frames of epoch {number} are shredded.", keyring.frame_epochs(), json=json)
 
 
+@app.command()
+def rewrap(json: JsonFlag = False) -> None:
+    """Wrap every payer's data key under a new key-encryption key, then destroy the old one: no older backup of the data
+    keys can be opened any more. Killed, it is run again and goes on."""
+    from pipeline.gallery.protect.data_keys import open_data_keys, rewrap_all
+    from pipeline.keys.keyring import Keyring
+
+    settings = console.settings()
+    keyring = Keyring.open(settings.keys.directory)
+    data_keys = open_data_keys(keyring, settings.gallery.data_keys_url)
+    try:
+        count = rewrap_all(keyring, data_keys)
+    finally:
+        data_keys.close()
+    version = keyring.version("kek")
+    console.finish(
+        {"kek": version, "rewrapped": count},
+        as_json=json,
+        show=lambda: console.out.print(
+            f"{count} data keys are wrapped under version {version}; the older ones are destroyed.", highlight=False
+        ),
+    )
+
+
 def _finish(said: str, epochs: tuple[int, ...], *, json: bool) -> None:
     def show() -> None:
         console.out.print(f"{said} Frame epochs held: {', '.join(map(str, epochs))}.", highlight=False, soft_wrap=True)

@@ -23,6 +23,7 @@ from pipeline.cli import (
     embed,
     enrol,
     evaluate,
+    gallery,
     gateway,
     keys,
     models,
@@ -68,6 +69,7 @@ app.add_typer(models.app, name="models", rich_help_panel=RUN)
 app.command(rich_help_panel=OPERATE)(audit.audit)
 app.command(rich_help_panel=OPERATE)(settings.settings)
 app.command(rich_help_panel=OPERATE)(version.version)
+app.add_typer(gallery.app, name="gallery", rich_help_panel=OPERATE)
 app.command(rich_help_panel=RIGHTS)(enrol.enrol)
 app.command(rich_help_panel=MEASURE)(bench.bench)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)

@@ -24,11 +24,12 @@ idempotent and safe when several processes do it at once; every file is checked 
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from pathlib import Path
 
-from pipeline.errors import SealError, SettingsError, UsageError
+from pipeline.errors import OutsideError, SealError, SettingsError, UsageError
 from pipeline.keys import private_files
 from pipeline.keys.derivation import KEY_BYTES
 
@@ -120,7 +121,13 @@ class Keyring:
 
     def put_in_force(self, kind: str, version: int) -> None:
         """Ends a version's waiting; idempotent."""
-        self._mark(kind, version, "waiting").unlink(missing_ok=True)
+        mark = self._mark(kind, version, "waiting")
+        if mark.exists():
+            try:
+                os.utime(self._path(f"{kind}.{version}"))  # `made_at` counts from now
+                mark.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutsideError(f"putting {kind}.{version} of the keyring in force: {error.strerror}") from None
 
     def destroy_version(self, kind: str, version: int) -> None:
         """Overwrites and removes a version, for ever. Idempotent for one that was destroyed before; raises
@@ -131,7 +138,15 @@ class Keyring:
             raise UsageError(f"destroying version {version} of {kind}: it is the one in force; begin another first")
         private_files.create(self._mark(kind, version, "destroyed"), b"")  # first, as for epochs
         private_files.shred(self._path(f"{kind}.{version}"), KEY_BYTES)
-        self.put_in_force(kind, version)
+        self._mark(kind, version, "waiting").unlink(missing_ok=True)
+
+    def made_at(self, kind: str, version: int) -> float:
+        """When that version came into force here, in seconds since 1970. Raises `OutsideError`."""
+        path = self._path(f"{kind}.{version}")
+        try:
+            return path.stat().st_mtime
+        except OSError as error:
+            raise OutsideError(f"looking at {path}: {error.strerror}") from None
 
     def was_destroyed(self, kind: str, version: int) -> bool:
         """Whether that version was there once and was destroyed."""

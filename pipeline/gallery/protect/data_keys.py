@@ -47,6 +47,18 @@ def open_data_keys(keyring: Keyring, url: str | None = None) -> SqlDataKeys:
     return SqlDataKeys(url or f"sqlite:///{(keyring.folder / FILE_NAME).absolute()}", FileKek(keyring))
 
 
+def rewrap_all(keyring: Keyring, data_keys: SqlDataKeys) -> int:
+    """Begins a new version of the key-encryption key, or goes on with one begun before, wraps every living data key
+    under it and destroys the older versions. Returns how many keys were wrapped anew."""
+    if len(keyring.versions("kek")) == 1:
+        keyring.new_version("kek")
+    count = data_keys.rewrap()
+    for version in keyring.versions("kek"):
+        if version < keyring.version("kek"):
+            keyring.destroy_version("kek", version)
+    return count
+
+
 class SqlDataKeys:
     """`ports.DataKeys` in SQLite or PostgreSQL; safe for several threads and processes. Its methods raise
     `OutsideError` when the database fails and `SealError` when a key does not unwrap."""
