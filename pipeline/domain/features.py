@@ -17,7 +17,7 @@ import orjson
 
 from pipeline.errors import InvalidMessage
 from schemas.codec import sha256_hex
-from schemas.events import Recognition, Settlement
+from schemas.events import ClaimKind, Recognition, Settlement
 
 MAX_USES = 128
 HOUR_US = 3_600_000_000
@@ -90,6 +90,10 @@ class Features:
     liveness_proven: bool | None
     eyes_open: bool | None
     frames_used: int
+    lookalike: bool | None
+    claim: ClaimKind | None
+    candidates: int | None
+    """Payers among whom the face was looked for: all of the gallery without a claim."""
 
 
 def with_use(history: History, recognition: Recognition, windows: Windows) -> History:
@@ -165,6 +169,9 @@ def features(history: History, recognition: Recognition, windows: Windows) -> Fe
         liveness_proven=recognition.liveness_proven,
         eyes_open=recognition.eyes_open,
         frames_used=recognition.frames_used,
+        lookalike=recognition.lookalike,
+        claim=recognition.claim,
+        candidates=recognition.candidates,
     )
 
 

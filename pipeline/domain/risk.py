@@ -2,8 +2,9 @@
 
 Theory of operation: a rule is a row of `RULES`: its reason code, what it asks for, how much it weighs, and its
 condition over features and policy. All rules are read; a decline beats a step-up, a step-up beats an approval, and the
-reasons of all rules that hold are listed, declines first. Without a history that can be trusted the rules still count,
-and the judgement is never an approval: fail closed for money.
+reasons of all rules that hold are listed, declines first. No rule is milder for a claim: digits that the payer typed
+say among whom the face was looked for, and are no second proof. Without a history that can be trusted the rules still
+count, and the judgement is never an approval: fail closed for money.
 """
 
 from __future__ import annotations
@@ -81,6 +82,10 @@ RULES: tuple[Rule, ...] = (
     Rule("eyes_unknown", "step_up", 0.2, lambda f, p: f.eyes_open is None and p.unknown_eyes == "step_up"),
     # The embedding agent lets no closed eye vote; whoever says otherwise is not trusted, whatever the policy.
     Rule("eyes_closed", "step_up", 0.8, lambda f, _: f.eyes_open is False),
+    # A face that the gallery has twice, or nearly so, proves neither of the two, whoever claims what.
+    Rule("lookalike", "step_up", 0.5, lambda f, _: f.lookalike is True),
+    # An embedding agent that knows nothing of lookalikes may have met one.
+    Rule("lookalike_unknown", "step_up", 0.3, lambda f, _: f.lookalike is None),
 )
 
 

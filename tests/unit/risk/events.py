@@ -49,6 +49,7 @@ def recognition(name: str = "first", *, at_us: int = NOON_US, terminal: str = "t
         "liveness": 0.9,
         "liveness_proven": True,
         "eyes_open": True,
+        "lookalike": False,
         "captured_at_us": at_us - 60_000,
         "recognised_at_us": at_us,
     }

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.domain import risk
 from pipeline.domain.features import Features
 from pipeline.domain.risk import Policy, judge
+from schemas.events import ClaimKind
 
 POLICY = Policy(
     unproven_liveness="step_up",
@@ -42,6 +43,9 @@ GOOD = Features(
     liveness_proven=True,
     eyes_open=True,
     frames_used=2,
+    lookalike=False,
+    claim="none",
+    candidates=1_000,
 )
 
 ROWS: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
@@ -62,6 +66,9 @@ ROWS: list[tuple[str, dict[str, Any], str, tuple[str, ...]]] = [
     ("an older agent says nothing of a proof", {"liveness_proven": None}, "step_up", ("liveness_unproven",)),
     ("nothing can tell if eyes are open", {"eyes_open": None}, "step_up", ("eyes_unknown",)),
     ("closed eyes, whoever let them vote", {"eyes_open": False}, "step_up", ("eyes_closed",)),
+    ("a payer with a lookalike", {"lookalike": True}, "step_up", ("lookalike",)),
+    ("an older agent says nothing of lookalikes", {"lookalike": None}, "step_up", ("lookalike_unknown",)),
+    ("a lookalike who has typed a number", {"lookalike": True, "claim": "full_number"}, "step_up", ("lookalike",)),
     (
         "neither liveness nor eyes",
         {"liveness_proven": None, "eyes_open": None},
@@ -129,6 +136,22 @@ def test_the_version_changes_with_every_limit() -> None:
     ]
     assert len({policy.version for policy in [POLICY, *others]}) == 9
     assert POLICY.version == replace(POLICY).version
+
+
+@given(
+    claim=st.sampled_from([None, "none", "last_four", "full_number"]),
+    candidates=st.none() | st.integers(0, 10**6),
+    row=st.sampled_from(ROWS),
+    missing=st.sampled_from([None, risk.STATE_COLD]),
+)
+def test_a_claim_adds_no_trust(
+    claim: ClaimKind | None, candidates: int | None, row: tuple[str, dict[str, Any], str, Any], missing: str | None
+) -> None:
+    """Whatever is seen is judged alike under every claim, among however many candidates."""
+    seen = replace(GOOD, **row[1])
+    assert judge(replace(seen, claim=claim, candidates=candidates), POLICY, missing=missing) == judge(
+        seen, POLICY, missing=missing
+    )
 
 
 @given(
