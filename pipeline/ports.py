@@ -330,6 +330,11 @@ class PayerSearch(Protocol):
         """Number of templates in the gallery."""
         ...
 
+    @property
+    def payers(self) -> int:
+        """Number of payers in the gallery."""
+        ...
+
     def size_of(self, payer_ids: Collection[str]) -> int:
         """Number of templates of these payers."""
         ...

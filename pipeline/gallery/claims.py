@@ -17,7 +17,9 @@ from typing import Final, Protocol
 import msgspec
 
 from pipeline.errors import InvalidMessage
-from pipeline.keys.claims import Claim, ClaimedBy
+from pipeline.keys.claims import Claim, ClaimedBy, open_claim
+from pipeline.keys.keyring import Keyring
+from schemas.events import PaymentTerms
 
 KINDS: Final[tuple[ClaimedBy, ...]] = ("full_number", "last_four")
 
@@ -142,6 +144,22 @@ class ClaimDirectory:
         for kind, tag in zip(KINDS, entry[1:], strict=True):
             if tag is not None:
                 _strike(self._holders[kind], tag, entry[0])
+
+
+class ClaimedPayers:
+    """What claims say to an agent: it opens them, and finds who may be meant."""
+
+    def __init__(self, keyring: Keyring, directory: ClaimDirectory) -> None:
+        self._keyring = keyring
+        self._directory = directory
+
+    def read(self, terms: PaymentTerms, sealed: str) -> Claim:
+        """The claim of that intent; raises `SealError` `claim_broken`."""
+        return open_claim(self._keyring, sealed, terminal_id=terms.terminal_id, intent_id=terms.intent_id)
+
+    def among(self, claim: Claim) -> frozenset[str]:
+        """The payers that the claim may mean."""
+        return self._directory.among(claim)
 
 
 def _raw(tag: str | None) -> bytes | None:
