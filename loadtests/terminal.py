@@ -1,5 +1,8 @@
 """A terminal at a counter: opens an intent, lets the camera film, does what it is told, and keeps a record of it all.
 
+Where the gallery is too large for a face alone, it is told to ask for the last digits of the payer's telephone, or for
+the whole number: it opens the same order again with that claim, and the newer intent takes the place of the older one.
+
 The record (`VisitRecord`) is what the terminal itself saw, with its own clock, and who truly stood there. It is the
 ground truth that settlements are compared with afterwards.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +30,12 @@ OVERDUE_S = 40.0
 """How long after its deadline an intent's outcome is waited for: the bound after a recovery, and some."""
 TTL_MS = 12_000
 SHORT_TTL_MS = 3_000
+MAX_CLAIMS = 2
+"""The last four digits, then the whole number."""
+CLAIM_HINTS = frozenset({"enter_last_four", "enter_number"})
+
+Claim = Mapping[str, str]
+"""What the payer typed, as the gateway takes it."""
 
 
 @dataclass(slots=True)
@@ -45,8 +54,10 @@ class VisitRecord:
     visit: Visit
     terminal_id: str
     asked_at_us: int
+    order_id: str = field(default_factory=lambda: f"order-{uuid.uuid4()}")
     opened: Opened | None = None
     opened_at_us: int | None = None
+    superseded: list[Opened] = field(default_factory=list)
     film: Film = field(default_factory=Film)
     moments: list[Moment] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
@@ -62,6 +73,12 @@ class VisitRecord:
     def intent_id(self) -> str | None:
         """The intent, once the gateway has confirmed it."""
         return self.opened.intent_id if self.opened is not None else None
+
+    @property
+    def intent_ids(self) -> tuple[str, ...]:
+        """Every intent that the gateway has confirmed, the newest last."""
+        newest = () if self.opened is None else (self.opened.intent_id,)
+        return (*(opened.intent_id for opened in self.superseded), *newest)
 
     @property
     def state(self) -> str:
@@ -118,38 +135,53 @@ class TerminalClient:
         self._on_change(record)
         return record
 
-    async def _open(self, record: VisitRecord) -> Opened:
-        key = str(uuid.uuid4())
+    async def _open(self, record: VisitRecord, claim: Claim | None = None) -> Opened:
+        """Opens the visit's order, again where a claim is made after the first attempt."""
         short = record.visit.kind in {Kind.WAITS_IN_VAIN, Kind.WALKS_AWAY}
         opened = await self._gateway.open(
-            key,
-            order_id=f"order-{key[:18]}",
+            str(uuid.uuid4()),
+            order_id=record.order_id,
             amount_minor=record.visit.amount_minor,
             currency=self._currency,
             ttl_ms=SHORT_TTL_MS if short else TTL_MS,
             patience_s=OVERDUE_S,
+            claim=claim,
         )
-        record.opened, record.opened_at_us = opened, self._clock()
-        self._note(record, "opened")
+        if record.opened is not None:
+            record.superseded.append(record.opened)
+        record.opened, record.opened_at_us = opened, record.opened_at_us or self._clock()
+        self._note(record, "opened", "" if claim is None else next(iter(claim)).replace("_", " "))
         return opened
 
     async def _attend(self, record: VisitRecord, opened: Opened) -> None:
         visit = record.visit
         motion = await asyncio.to_thread(filmed, visit.who.seen_with, seed=visit.seed, companion=visit.companion)
         stand = Stand(motion, visit.first_scene)
-        looked_enough = asyncio.Event()
-        filming = asyncio.create_task(self._camera.film(opened.terms, stand, record.film, looked_enough.is_set))
-        try:
-            await self._follow(record, opened, stand, looked_enough)
-        finally:
-            looked_enough.set()
-            await filming
+        asks = MAX_CLAIMS
+        while (claim := await self._filmed(record, opened, stand, may_claim=asks > 0)) is not None:
+            try:
+                opened, asks = await self._open(record, claim), asks - 1
+            except GatewayRefusal as refusal:
+                self._note(record, "claim refused", refusal.code)
+                asks = 0
         asked = visit.refund_minor()
         if record.outcome is not None and record.outcome.outcome == "settled" and asked is not None:
             await self._refund(record, opened, asked)
 
-    async def _follow(self, record: VisitRecord, opened: Opened, stand: Stand, looked_enough: asyncio.Event) -> None:
-        """Waits for news and does what they ask for, until the outcome or long after the deadline."""
+    async def _filmed(self, record: VisitRecord, opened: Opened, stand: Stand, *, may_claim: bool) -> Claim | None:
+        """One intent while the camera films; what the payer claims when they are asked to and still may."""
+        looked_enough = asyncio.Event()
+        filming = asyncio.create_task(self._camera.film(opened.terms, stand, record.film, looked_enough.is_set))
+        try:
+            return await self._follow(record, opened, stand, looked_enough, may_claim=may_claim)
+        finally:
+            looked_enough.set()
+            await filming
+
+    async def _follow(
+        self, record: VisitRecord, opened: Opened, stand: Stand, looked_enough: asyncio.Event, *, may_claim: bool
+    ) -> Claim | None:
+        """Waits for news and does what they ask for, until the outcome, a claim or long after the deadline."""
         version, seen = opened.version, IntentView(opened.intent_id, "open", opened.version, None, None, None, ())
         given_up = False
         while self._clock() < opened.terms.expires_at_us + int(OVERDUE_S * 1e6):
@@ -163,21 +195,30 @@ class TerminalClient:
             if view.outcome is not None:
                 record.outcome, record.outcome_at_us = view.outcome, self._clock()
                 self._note(record, view.outcome.outcome, ", ".join(view.outcome.reasons))
-                return
+                return None
             if view.state != "open":
                 looked_enough.set()
             if view.hint is not None and view.hint != seen.hint:
+                claim = _claim_for(view.hint, record.visit)
+                if claim is not None and may_claim and not given_up:
+                    await self._hear(record, view.hint)
+                    return claim
                 given_up = await self._heed(record, opened, view.hint, stand) or given_up
             if view.verdict is not None and seen.verdict is None:
                 await self._obey(record, opened, view.state, view.verdict)
             seen = view
         self._note(record, "no outcome")
+        return None
 
-    async def _heed(self, record: VisitRecord, opened: Opened, hint: HintView, stand: Stand) -> bool:
-        """Does what a hint says; True when the person gave up."""
+    async def _hear(self, record: VisitRecord, hint: HintView) -> None:
+        """Notes a hint, and the time that it takes to do what it says."""
         record.hints.append(hint.code)
         self._note(record, "hint", hint.code)
         await asyncio.sleep(record.visit.react_ms / 1000)
+
+    async def _heed(self, record: VisitRecord, opened: Opened, hint: HintView, stand: Stand) -> bool:
+        """Does what a hint says; True when the person gave up."""
+        await self._hear(record, hint)
         if hint.code == "come_closer":
             stand.scene = Scene.NEAR if stand.scene is Scene.FAR else Scene.CLOSE
         elif hint.code == "one_person_please":
@@ -245,3 +286,10 @@ class TerminalClient:
     def _note(self, record: VisitRecord, what: str, detail: str = "") -> None:
         record.moments.append(Moment(self._clock(), what, detail))
         self._on_change(record)
+
+
+def _claim_for(hint: HintView, visit: Visit) -> Claim | None:
+    """What the visitor types when they are asked for digits; None where they are not, or have none to type."""
+    if hint.code not in CLAIM_HINTS or not visit.who.phone:
+        return None
+    return {"last_four": visit.who.phone[-4:]} if hint.code == "enter_last_four" else {"phone": visit.who.phone}

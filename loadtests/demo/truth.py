@@ -64,23 +64,24 @@ def measure(
 ) -> Figures:
     """The figures of a demo whose visits were served for `seconds`."""
     by_intent = {visit.intent_id: visit for visit in visits if visit.intent_id is not None}
+    opened = {intent_id: visit for visit in visits for intent_id in visit.intent_ids}
     finals = Counter(record.event.intent_id for record in history.settlements if record.event.outcome in FINAL_OUTCOMES)
     outcomes: Counter[str] = Counter(r.event.outcome for r in history.settlements if r.event.outcome in FINAL_OUTCOMES)
     settled = [record.event for record in history.settlements if record.event.outcome == "settled"]
     wrong = [
         event.intent_id
         for event in settled
-        if event.intent_id not in by_intent or by_intent[event.intent_id].visit.payer_id != event.payer_id
+        if event.intent_id not in opened or opened[event.intent_id].visit.payer_id != event.payer_id
     ]
-    lost = [*(intent_id for intent_id in by_intent if finals[intent_id] == 0), *unanswered_refunds(history)]
+    lost = [*(intent_id for intent_id in opened if finals[intent_id] == 0), *unanswered_refunds(history)]
     whole = {i: ms for i, visit in by_intent.items() if (ms := latency_ms(visit)) is not None}
     from_open = [ms for visit in by_intent.values() if (ms := latency_ms(visit, from_open=True)) is not None]
     calm = [ms for intent_id, ms in whole.items() if not is_disturbed(by_intent[intent_id], disturbances)]
-    unknown = {intent_id: visit.visit.kind for intent_id, visit in by_intent.items() if visit.visit.payer_id is None}
+    unknown = {intent_id: visit.visit.kind for intent_id, visit in opened.items() if visit.visit.payer_id is None}
     thefts = {intent_id for intent_id, kind in unknown.items() if kind in THEFTS}
     strangers = unknown.keys() - thefts
     return Figures(
-        intents=len(by_intent),
+        intents=len(opened),
         outcomes=outcomes,
         stepped_up=sum(record.event.decision == "step_up" for record in history.verdicts),
         refunded=sum(record.event.outcome == "refunded" for record in history.settlements),

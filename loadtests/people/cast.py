@@ -19,13 +19,15 @@ from pipeline.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """An enrolled person; `payer_id` is the ground truth that settlements are compared with."""
+    """An enrolled person; `payer_id` is the ground truth that settlements are compared with. `phone` is a number that
+    nobody can have: no country has the code 999."""
 
     payer_id: str
     label: str
     enrolled_with: Path
     seen_with: Appearance
     pin: str
+    phone: str = ""
 
     @property
     def same_picture(self) -> bool:
@@ -35,10 +37,11 @@ class Payer:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """Somebody who was never enrolled."""
+    """Somebody who was never enrolled; `phone` is the number that they would type, if any."""
 
     label: str
     seen_with: Appearance
+    phone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ def cast(people: Sequence[Person], ids: Sequence[str], *, strangers: int, seed: 
             enrolled_with=person.photographs[0],
             seen_with=_seen(person),
             pin=f"{draw.randrange(10_000):04d}",
+            phone=f"+999{random.Random(f'{seed} {payer_id}').randrange(10**9):09d}",
         )
         for payer_id, person in zip(ids, pool[:enrolled], strict=False)
     )

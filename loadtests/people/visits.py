@@ -157,14 +157,14 @@ class Crowd:
             self._strangers.append(visit.who)
 
     def _who(self, kind: Kind) -> Payer | Stranger:
-        """Who steps up. A thief is nobody that the system knows, whatever face they show."""
+        """Who steps up. A thief is nobody that the system knows, whatever face they show and number they type."""
         if kind in {Kind.STRANGER, Kind.WAITS_IN_VAIN}:
             return self._strangers.popleft()
         if kind not in THEFTS:
             return self._payers.popleft()
         victim = self._payers[0]
         assert isinstance(victim.seen_with, Drawn)  # noqa: S101 - `next` has asked
-        return Stranger(f"{victim.label}, {kind.value}", Drawn(victim.seen_with.seed, THEFTS[kind]))
+        return Stranger(f"{victim.label}, {kind.value}", Drawn(victim.seen_with.seed, THEFTS[kind]), victim.phone)
 
     def _amount(self, kind: Kind) -> int:
         ranges: Mapping[Kind, Callable[[], tuple[int, int]]] = {

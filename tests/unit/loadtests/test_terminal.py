@@ -35,6 +35,7 @@ TERMINAL = "shop.01"
 CREDENTIALS = TerminalCredentials(TERMINAL, "0" * 64)
 INTENT = derived_id("intent")
 PAYER_ID = derived_id("payer")
+PHONE = "+999000004567"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 COUNTER = itertools.count(1)
 
@@ -130,6 +131,7 @@ class Scripted:
     script: Sequence[tuple[str, Callable[[Record], None]]]
     failures: list[int] = field(default_factory=list)
     pin: str = "1234"
+    claims_refused: bool = False
     asked: list[tuple[str, dict[str, Any], str | None]] = field(default_factory=list)
     record: Record = field(default_factory=lambda: Record(touched_us=0))
     step: int = 0
@@ -152,6 +154,9 @@ class Scripted:
 
     def _act(self, name: str, body: dict[str, Any]) -> httpx.Response:
         if name == "open":
+            if "claim" in body and self.claims_refused:
+                return _answer(ApiError(429, "too_many_claims", "too many"))
+            self.record = Record(touched_us=0)
             opening = OpenIntent(
                 **identity(), lane_seq=1, merchant_order_id=body["merchant_order_id"], terms=terms(body["amount_minor"])
             )
@@ -203,7 +208,7 @@ def picture(tmp_path: Path) -> Path:
 
 def serve(gateway: Scripted, kind: Kind, picture: Path, *, stranger: bool = False) -> tuple[VisitRecord, Watching]:
     """One visit at a scripted gateway."""
-    who = Stranger("s", picture) if stranger else Payer(PAYER_ID, "p", picture, picture, "1234")
+    who = Stranger("s", picture) if stranger else Payer(PAYER_ID, "p", picture, picture, "1234", PHONE)
     visit = Visit(kind=kind, who=who, amount_minor=100, seed=1, companion=picture, pin_ms=1, react_ms=1, pause_ms=0)
     camera = Watching()
 
@@ -249,6 +254,51 @@ def test_who_is_not_recognised_pays_another_way(picture: Path) -> None:
     assert record.state == "cancelled"
     assert record.visit.payer_id is None
     assert ("cancel", {"reason": "another_way_to_pay"}, None) in gateway.asked
+
+
+def opens(gateway: Scripted) -> list[tuple[str, object]]:
+    """Order and claim of each intent that was asked for."""
+    return [(body["merchant_order_id"], body.get("claim")) for name, body, _ in gateway.asked if name == "open"]
+
+
+def test_who_is_asked_for_digits_types_them(picture: Path) -> None:
+    """The same order is opened again with the claim, under a key of its own; each older intent is remembered, and the
+    visit ends with the newest one's outcome."""
+    script = [
+        ("", hint("enter_last_four", final=True)),
+        ("", hint("enter_number", final=True)),
+        ("", verdict("approve")),
+        ("", ends("settled")),
+    ]
+    gateway = Scripted(script)
+    record, _ = serve(gateway, Kind.PLAIN, picture)
+    assert record.state == "settled"
+    orders, claims = zip(*opens(gateway), strict=True)
+    assert claims == (None, {"last_four": PHONE[-4:]}, {"phone": PHONE})
+    assert len(set(orders)) == 1
+    keys = [key for name, _, key in gateway.asked if name == "open"]
+    assert len(set(keys)) == 3
+    assert len(record.superseded) == 2
+    assert len(record.intent_ids) == 3
+    assert "cancel" not in names(gateway)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_claims_come_to_an_end(picture: Path, refused: bool) -> None:
+    """Whoever is refused a claim, or is asked for ever, pays another way."""
+    script = [("", hint("enter_last_four", final=True)) for _ in range(1 if refused else 3)]
+    gateway = Scripted([*script, ("cancel", ends("cancelled"))], claims_refused=refused)
+    record, _ = serve(gateway, Kind.PLAIN, picture)
+    assert record.state == "cancelled"
+    assert len(opens(gateway)) == (2 if refused else 3)
+    assert ("claim refused" in {moment.what for moment in record.moments}) is refused
+
+
+def test_a_stranger_has_no_digits_to_type(picture: Path) -> None:
+    """Who is not enrolled pays another way."""
+    gateway = Scripted([("", hint("enter_last_four", final=True)), ("cancel", ends("cancelled"))])
+    record, _ = serve(gateway, Kind.STRANGER, picture, stranger=True)
+    assert (record.state, len(opens(gateway))) == ("cancelled", 1)
 
 
 def test_who_waits_in_vain_is_left_to_the_deadline(picture: Path) -> None:

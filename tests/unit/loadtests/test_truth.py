@@ -15,6 +15,7 @@ from loadtests.people.visits import Kind, Visit
 from loadtests.terminal import Moment, VisitRecord
 from pipeline.audit.history import FINAL_OUTCOMES, History
 from schemas.events import OpenIntent
+from schemas.ids import derived_id
 from tests.unit.audit.story import OTHER_PAYER, PAYER, PIN, SECOND_US, clean
 
 NOWHERE = Path("nowhere.jpg")
@@ -72,6 +73,23 @@ def test_a_settlement_that_nobody_asked_for_is_wrong() -> None:
     """An intent that no terminal knows of has charged somebody who did not stand anywhere."""
     history = clean()
     assert figures(history, []).wrong_payer == 2
+
+
+def test_an_intent_that_a_claim_superseded_counts_too() -> None:
+    """Two intents of one visit are two intents: a charge under the older one is right for the same person only, and one
+    without an outcome is lost; the visit is still timed once."""
+    history = clean()
+    visits = visits_of(history)[:-1]
+    whole = figures(history, visits)
+    older, newest = visits[0], visits[1]
+    assert older.opened is not None
+    newest.superseded.append(older.opened)
+    merged = figures(history, visits[1:])
+    assert (merged.intents, merged.wrong_payer, merged.lost) == (whole.intents, 0, 0)
+    assert len(merged.latencies_ms) == len(whole.latencies_ms) - (older.state == "settled")
+    lost = replace(older.opened, intent_id=derived_id("never ended"))
+    newest.superseded.append(lost)
+    assert figures(history, visits[1:]).lost_intents == (lost.intent_id,)
 
 
 def test_an_intent_without_outcome_is_lost() -> None:
