@@ -156,6 +156,20 @@ class ExactIndex:
         """Whether a search that begins now sees this template."""
         return template_id in self._places
 
+    def size_of(self, payer_ids: Collection[str]) -> int:
+        """How many templates these payers have."""
+        with self._lock:
+            return sum(len(self._payers.places(payer)) for payer in payer_ids)
+
+    def payer_of(self, template_id: str) -> str | None:
+        """Whose template it is; None if no search that begins now sees it."""
+        with self._lock:
+            place = self._places.get(template_id)
+            if place is None:
+                return None
+            segment, row = self._at(place)
+            return self._payers.names[int(segment.payer_of[row])]
+
     def templates_of(self, payer_id: str) -> tuple[tuple[str, Vector], ...]:
         """Ids and vectors, float32 (d,), of a payer, by id; empty if nobody is known by that id."""
         with self._lock:
