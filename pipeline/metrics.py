@@ -61,6 +61,10 @@ ENGINE_BUSY = Counter("facepay_engine_busy_seconds_total", "Time the vision engi
 ENGINE_PROVIDER = Gauge("facepay_engine_provider_info", "Where each model runs", ["model", "provider"])
 # Templates in the gallery that this process searches.
 GALLERY = Gauge("facepay_gallery_templates", "Templates searched")
+# Share of the gallery's topic that was read since the start: below 1 the process does not search yet.
+GALLERY_READ = Gauge("facepay_gallery_read_ratio", "Share of the gallery read since the start")
+# Snapshots of the gallery by what became of them: written, failed, or why one was refused at the start.
+SNAPSHOTS = Counter("facepay_gallery_snapshots_total", "Snapshots of the gallery", ["result"])
 # Thresholds in force, by name (match, margin, ...).
 THRESHOLD = Gauge("facepay_threshold_ratio", "Thresholds in force", ["name"])
 # 1 where a guard at the face (liveness, eyes, repeated_frames) decides, 0 where it only reports or is off.
@@ -84,7 +88,7 @@ PIN_CHECKS = Counter("facepay_pin_checks_total", "PIN checks", ["result"])
 # Calls to Redis that failed or ran past their budget.
 REDIS_ERRORS = Counter("facepay_redis_errors_total", "Failed Redis calls", ["agent"])
 # Searches of the hot tier by result: hit, or why the exact search had to decide (nobody_hot, thin_margin, not_counted,
-# below_least, not_alive, changed, lookalike, gallery_moves, suspended).
+# below_least, near_neighbour, not_alive, changed, lookalike, gallery_moves, suspended).
 HOT_SEARCHES = Counter("facepay_hot_searches_total", "Searches of the hot tier", ["result"])
 # Hot answers that were also searched exactly: same, or different, which suspends the tier.
 HOT_VERIFIED = Counter("facepay_hot_verified_total", "Hot answers verified exactly", ["result"])

@@ -40,6 +40,7 @@ SealedClaim = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9+/]+={0,2}" + END, max_length=256, description="base64 of a sealed claim")
 ]
 ClaimKind = Literal["none", "last_four", "full_number"]
+JournalDeed = Literal["consent_given", "enrolled", "template_refreshed", "erased", "consent_withdrawn", "rekeyed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,7 +318,7 @@ class JournalEntry:
     subject: Name
     sequence: Annotated[int, Meta(ge=1)]
     previous_sha256: Sha256 | None
-    what: Literal["consent_given", "enrolled", "template_refreshed", "erased", "consent_withdrawn", "rekeyed"]
+    what: JournalDeed
     who: Annotated[Name, Meta(description="the operator, as the installation names people")]
     at_us: MicrosUtc
     templates: Count | None = None

@@ -26,7 +26,10 @@ from pipeline.audit.history import History
 from pipeline.audit.invariants import examine
 from pipeline.audit.loading import load
 from pipeline.errors import OutsideError
-from pipeline.gallery.enrolment import EnrolmentRefused, Picture, SeenFace, enrol, usable_vectors
+from pipeline.gallery.desk import Enrolment, EnrolmentDesk
+from pipeline.gallery.enrolment import EnrolmentRefused, Picture, SeenFace, usable_vectors
+from pipeline.gallery.journal import Journal
+from pipeline.gallery.protect.data_keys import open_data_keys
 from pipeline.gateway.ids import uuid7
 from pipeline.keys.keyring import Keyring
 from pipeline.local import Supervised
@@ -34,8 +37,11 @@ from pipeline.runtime import admin
 from pipeline.runtime.producer import make_producer
 from pipeline.settings import Settings
 from pipeline.vision.thresholds import known_thresholds, thresholds
+from schemas.events import ConsentRecord
 
 _LOOKING_S = 120.0
+_CONSENT = ConsentRecord(text_version="demo", purposes=("face_payment",))
+"""The demo's people do not exist, and agree to everything."""
 
 
 def now_us() -> int:
@@ -100,10 +106,11 @@ class CommandLineBackstage:
         looked = self._looked(self._looking)
         ids = (candidate.payer_id for candidate in self._candidates)
         faces = {payer_id: _seen(image) for payer_id, image in zip(ids, looked.images, strict=True)}
-        keyring, producer = (
-            Keyring.open(settings.keys.directory),
-            make_producer(settings.kafka, linger_ms=0, log_level=3),
-        )
+        keyring = Keyring.open(settings.keys.directory)
+        data_keys = open_data_keys(keyring, settings.gallery.data_keys_url)
+        journal = Journal(settings.kafka, "demo", now_us)
+        producer = make_producer(settings.kafka, linger_ms=0, log_level=3)
+        desk = EnrolmentDesk(settings.kafka, keyring, data_keys, journal, now_us, producer=producer)
         vision = settings.vision
         match = thresholds(vision, known_thresholds(looked.model_sha256)).match
 
@@ -113,7 +120,15 @@ class CommandLineBackstage:
                 vectors = usable_vectors([picture], min_face_px=vision.min_face_px, min_cosine=match)
             except EnrolmentRefused:
                 return None
-            enrol(producer, keyring, payer.payer_id, vectors, looked.model_sha256, payer.pin, now_us())
+            desk.enrol(
+                Enrolment(
+                    payer_id=payer.payer_id,
+                    vectors=vectors,
+                    model_sha256=looked.model_sha256,
+                    consent=_CONSENT,
+                    pin=payer.pin,
+                )
+            )
             return payer
 
         # Stretching a PIN takes a tenth of a second and releases the interpreter: all cores help.
@@ -122,6 +137,8 @@ class CommandLineBackstage:
             yield from (payer for payer in pool.map(one, payers) if payer is not None)
         finally:
             pool.shutdown(cancel_futures=True)
+            journal.close()
+            data_keys.close()
 
     def history(self, settings: Settings, outages_us: Sequence[tuple[int, int]]) -> History:
         """See `Backstage`."""

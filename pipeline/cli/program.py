@@ -27,6 +27,7 @@ from pipeline.cli import (
     gateway,
     keys,
     models,
+    rights,
     settings,
     terminals,
     topics,
@@ -71,5 +72,7 @@ app.command(rich_help_panel=OPERATE)(settings.settings)
 app.command(rich_help_panel=OPERATE)(version.version)
 app.add_typer(gallery.app, name="gallery", rich_help_panel=OPERATE)
 app.command(rich_help_panel=RIGHTS)(enrol.enrol)
+app.add_typer(rights.app, name="consent", rich_help_panel=RIGHTS)
+app.command(rich_help_panel=RIGHTS)(rights.erase)
 app.command(rich_help_panel=MEASURE)(bench.bench)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)

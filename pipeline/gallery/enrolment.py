@@ -1,39 +1,33 @@
-"""Enrolling a payer: pictures that are good enough, templates and a PIN verifier on their topics, confirmed.
+"""Judging an enrolment: pictures that are good enough, of a face that nobody else has.
 
-Quality is judged before anything is written (`usable_vectors`), and a face that another payer already has is refused
-(`check_not_enrolled`): two payers with one face could not be told apart at a till. The profile with the PIN goes out
-first, so that no payer is recognised who could not confirm. All ids derive from payer and picture: enrolling again
-after a failure writes the same records.
+Quality, eyes and, where it is required, liveness are judged before anything is written (`usable_vectors`). Liveness of
+a portrait says that the picture shows no print, screen or mask; that the person stood before the camera just now it
+does not say: whoever enrols vouches for that.
+
+A face that another payer has is refused: two payers with one face could not be told apart at a till. Declared twins are
+let in, and so is a face that is only near another one (`similar`): then both payers are flagged, and a flagged payer's
+face is never proof enough (`domain.risk` asks for the PIN).
 """
 
 from __future__ import annotations
 
-import base64
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.domain.quality import Limits, Look, Refusal, refusal
-from pipeline.errors import FacepayError, KafkaUnavailable
-from pipeline.gallery.protect.data_keys import open_data_keys
-from pipeline.gallery.templates import seal_template
-from pipeline.keys.keyring import Keyring
-from pipeline.keys.pins import make_verifier, pin_pepper, seal_verifier
-from pipeline.ports import DataKeys, GallerySearch, Vector
-from pipeline.topics import GALLERY, PAYERS
-from schemas.codec import encode
-from schemas.events import GalleryTemplate, PayerProfile
-from schemas.ids import derived_id
+from pipeline.errors import FacepayError
+from pipeline.gallery.index import ExactIndex
+from pipeline.ports import Vector
 
 _CONFIRM_S = 30.0
 
 
 class EnrolmentRefused(FacepayError):
     """The pictures do not make an enrolment. `reason`: `no_picture`, `no_face`, `several_faces`, `face_too_small`,
-    `badly_lit`, `turned_away`, `blurred`, `eyes_closed`, `inconsistent` or `already_enrolled`."""
+    `badly_lit`, `turned_away`, `blurred`, `eyes_closed`, `not_live`, `inconsistent`, `already_enrolled`,
+    `no_such_twin` or `payer_erased`."""
 
     exit_code = 1
 
@@ -46,12 +40,13 @@ class EnrolmentRefused(FacepayError):
 class SeenFace:
     """One face of a picture: the width of its box in pixels and its embedding, float32 (d,), of length 1.
 
-    `look` and `eyes_open` are None where nobody measured them."""
+    `look`, `eyes_open` and `live` (the engine's fused liveness, 0 to 1) are None where nobody measured them."""
 
     width_px: float
     vector: Vector = field(repr=False)
     look: Look | None = None
     eyes_open: bool | None = None
+    live: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +58,16 @@ class Picture:
 
 
 def usable_vectors(
-    pictures: Sequence[Picture], *, min_face_px: float, min_cosine: float, limits: Limits | None = None
+    pictures: Sequence[Picture],
+    *,
+    min_face_px: float,
+    min_cosine: float,
+    limits: Limits | None = None,
+    min_live: float | None = None,
 ) -> list[Vector]:
     """One embedding per picture, if each shows exactly one face at least `min_face_px` wide, seen as well as `limits`
-    ask and without closed eyes, and every two of them are at least `min_cosine` alike; else raises `EnrolmentRefused`.
-    The same picture given twice counts once.
+    ask, without closed eyes and, where `min_live` is given, at least that live, and every two of them are at least
+    `min_cosine` alike; else raises `EnrolmentRefused`. The same picture given twice counts once.
 
     A template is compared with every frame to come: what a terminal would refuse must not become one."""
     if not pictures:
@@ -90,6 +90,12 @@ def usable_vectors(
                 f"{min_face_px:.0f} are needed; use a larger picture",
             )
         _check_look(picture.name, face, limits)
+        # A face that nobody judged is not live either.
+        if min_live is not None and not (face.live is not None and face.live >= min_live):
+            raise EnrolmentRefused(
+                "not_live",
+                f"enrolling: {picture.name} looks like a picture of a picture; take one of the person themselves",
+            )
         for name, vector in zip(names, vectors, strict=True):
             if not float(vector @ face.vector) >= min_cosine:
                 raise EnrolmentRefused(
@@ -123,83 +129,40 @@ def _check_look(name: str, face: SeenFace, limits: Limits | None) -> None:
         )
 
 
-def check_not_enrolled(search: GallerySearch, payer_id: str, vectors: Sequence[Vector], *, threshold: float) -> None:
-    """Raises `EnrolmentRefused` `already_enrolled` if any other payer is at least `threshold` alike, that is, would be
-    taken for this one. `search` must be ready."""
-    for match in search.search(np.stack(vectors)):
-        if match is None:
-            continue
-        nearest_other = match.runner_up if match.payer_id == payer_id else match.similarity
-        if nearest_other >= threshold:
-            raise EnrolmentRefused(
-                "already_enrolled",
-                f"enrolling: another payer has this face (cosine {nearest_other:.3f}, at most {threshold:.3f} is "
-                "allowed); pass that payer's id to add pictures, or erase the other enrolment first",
-            )
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """Who else in the gallery is alike: by payer, the greatest cosine of any two templates. `flagged`: whether the
+    payer is there already, as a lookalike."""
+
+    others: Mapping[str, float]
+    flagged: bool
 
 
-def enrol(
-    producer: Producer,
-    keyring: Keyring,
-    payer_id: str,
-    vectors: Sequence[Vector],
-    model_sha256: str,
-    pin: str | None,
-    now_us: int,
-    *,
-    data_keys: DataKeys | None = None,
-    gallery_topic: str = GALLERY,
-    payers_topic: str = PAYERS,
-) -> list[str]:
-    """Writes a payer's templates and, with a `pin`, the profile; returns the template ids once Kafka confirmed every
-    record. Raises `KafkaUnavailable` (then enrol again: the ids are the same), `UsageError` for a bad PIN,
-    `DataKeyError` for an erased payer. Without `data_keys`, those beside the keyring are used."""
-    keys = data_keys or open_data_keys(keyring)
-    templates = [
-        seal_template(keyring, keys, payer_id=payer_id, vector=vector, model_sha256=model_sha256, now_us=now_us)
-        for vector in vectors
-    ]
-    if pin is not None:
-        profile = _profile(keyring, payer_id, pin, now_us)
-        _send(producer, payers_topic, [(payer_id, profile)])
-    _send(producer, gallery_topic, [(template.template_id, template) for template in templates])
-    return [template.template_id for template in templates]
+def similar(index: ExactIndex, payer_id: str, vectors: Vector, *, least: float) -> Similar:
+    """Every other payer at least `least` alike to one of `vectors`, float32 (n, d), in the index's space."""
+    others: dict[str, float] = {}
+    flagged = False
+    for part in index.dump_parts():
+        cosines = (part.vectors.astype(np.float32, copy=False) @ vectors.T).max(axis=1)
+        for row in np.flatnonzero(cosines >= least):
+            other = part.payer_ids[int(row)]
+            if other != payer_id:
+                others[other] = max(others.get(other, -1.0), float(cosines[row]))
+        marked = np.flatnonzero(part.lookalikes)
+        flagged = flagged or any(part.payer_ids[int(row)] == payer_id for row in marked)
+    return Similar(others, flagged)
 
 
-def _profile(keyring: Keyring, payer_id: str, pin: str, now_us: int) -> PayerProfile:
-    sealed = seal_verifier(keyring, payer_id, make_verifier(pin, pin_pepper(keyring)))
-    return PayerProfile(
-        event_id=derived_id(payer_id, "payer_profile", str(now_us)),
-        payer_id=payer_id,
-        key_version=1,
-        sealed_pin_verifier=base64.b64encode(sealed).decode("ascii"),
-        enrolled_at_us=now_us,
-    )
+def lookalikes(found: Similar, *, match: float, twins: Collection[str] = ()) -> frozenset[str]:
+    """The payers that must be flagged together with the one who is enrolled: all of `found`, and the declared `twins`.
 
-
-def _send(producer: Producer, topic: str, records: Sequence[tuple[str, GalleryTemplate | PayerProfile]]) -> None:
-    """Sends records and returns when each is confirmed; raises `KafkaUnavailable`."""
-    failed: list[KafkaError] = []
-    confirmed = 0
-
-    def delivered(error: KafkaError | None, _: Message) -> None:
-        nonlocal confirmed
-        if error is None:
-            confirmed += 1
-        else:
-            failed.append(error)
-
-    try:
-        for key, event in records:
-            producer.produce(topic, encode(event), key=key.encode(), on_delivery=delivered)
-    except (BufferError, KafkaException) as error:
-        raise KafkaUnavailable(f"enrolling: writing to the topic {topic} failed: {error}; enrol again") from None
-    deadline = time.monotonic() + _CONFIRM_S
-    while confirmed + len(failed) < len(records) and time.monotonic() < deadline:
-        producer.poll(0.1)
-    if confirmed < len(records):
-        why = failed[0].str() if failed else f"no answer within {_CONFIRM_S:.0f} s"
-        raise KafkaUnavailable(
-            f"enrolling: {len(records) - confirmed} of {len(records)} records for the topic {topic} were not confirmed "
-            f"({why}); enrol again, the ids stay the same"
+    Raises `EnrolmentRefused` `already_enrolled` if any other than a declared twin is at least `match` alike, that is,
+    would be taken for this one."""
+    taken = [cosine for other, cosine in found.others.items() if cosine >= match and other not in twins]
+    if taken:
+        raise EnrolmentRefused(
+            "already_enrolled",
+            f"enrolling: another payer has this face (cosine {max(taken):.3f}, less than {match:.3f} is allowed); pass "
+            "that payer's id by --payer to add pictures, declare a twin by --twin-of, or erase the other enrolment",
         )
+    return frozenset(found.others) | frozenset(twins)

@@ -2,7 +2,7 @@
 
 A mirror is a process with the gallery in memory: an embedding agent. Its reader reports, as committed offsets of a
 consumer group of its own (`facepay-gallery-<name>`), which records it has applied and which its snapshot has in it;
-when, and the owner of the snapshot's key, stand in the offset's metadata. Nobody is ever a member of these groups; the
+when, and the snapshot's token, stand in the offset's metadata. Nobody is ever a member of these groups; the
 broker forgets them when nothing was reported for its `offsets.retention.minutes` (7 days).
 
 A mirror reports every `BEAT_S` and soon after something was removed. One that has ended says so; one that was killed
@@ -13,6 +13,8 @@ starts applies every tombstone before it is ready. Clocks of hosts may differ by
 from __future__ import annotations
 
 import logging
+import re
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,21 +41,26 @@ SILENT_S = 15.0
 _TIMEOUT_S = 10.0
 
 
+def mirror_name(instance: str) -> str:
+    """The name of a process of this host, the same after a restart; `instance` is the setting `agent.instance`."""
+    return f"{re.sub('[^A-Za-z0-9._-]', '-', socket.gethostname())[:64]}-{instance}"
+
+
 class _Note(msgspec.Struct, frozen=True, kw_only=True):
     """The metadata of one partition's offset."""
 
     at_us: int
     """When it was reported; 0: the process has ended in order."""
     snapshot: int | None = None
-    owner: str | None = None
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A snapshot: which records are in it (the first one that is not, by partition), and whose its key is."""
+    """A snapshot: which records are in it (the first one that is not, by partition), and its token (`snapshot`)."""
 
     offsets: Mapping[int, int]
-    owner: str
+    token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +145,7 @@ class Reports:
             partition: _Note(
                 at_us=at_us,
                 snapshot=None if snapshot is None else snapshot.offsets.get(partition, 0),
-                owner=None if snapshot is None else snapshot.owner,
+                token=None if snapshot is None else snapshot.token,
             )
             for partition in offsets
         }
@@ -186,12 +193,12 @@ def _standing(name: str, committed: Sequence[TopicPartition]) -> Standing | None
             return None  # not one of ours
     if not notes:
         return None
-    owner = next((note.owner for note in notes.values() if note.owner is not None), None)
+    token = next((note.token for note in notes.values() if note.token is not None), None)
     return Standing(
         name=name,
         at_us=min(note.at_us for note in notes.values()),
         offsets={each.partition: each.offset for each in committed},
         snapshot=None
-        if owner is None
-        else Kept(offsets={partition: note.snapshot or 0 for partition, note in notes.items()}, owner=owner),
+        if token is None
+        else Kept(offsets={partition: note.snapshot or 0 for partition, note in notes.items()}, token=token),
     )

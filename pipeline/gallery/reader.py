@@ -185,13 +185,15 @@ class GalleryReader:
 
     def apply(self, message: InMessage) -> None:
         """Takes over one record; raises `InvalidMessage` for one that is refused."""
-        refused = self.apply_all([message])
+        refused = self._apply([message])
         if refused:
             raise refused[0]
 
-    def apply_all(self, messages: Sequence[InMessage]) -> list[InvalidMessage]:
-        """Takes over records of one fetch, and returns why some are refused. Of several of one key only the last
-        counts, as after compaction."""
+    def apply_all(self, messages: Sequence[InMessage]) -> None:
+        """Takes over the records of one fetch. Of several of one key only the last counts, as after compaction."""
+        self._apply(messages)
+
+    def _apply(self, messages: Sequence[InMessage]) -> list[InvalidMessage]:
         newest = {message.key or b"": message for message in messages}
         values: dict[str, bytes] = {}
         removed = False
@@ -226,15 +228,15 @@ class GalleryReader:
                 refused.append((template.template_id, answer))
             else:
                 good.append(answer)
-        for key, error in refused:
+        for key, why in refused:
             self._remove(key)
-            self._refused[error.reason] += 1
-            metrics.REJECTS.labels("gallery", error.reason).inc()
+            metrics.REJECTS.labels("gallery", why.reason).inc()
         if refused:
-            counted = Counter(error.reason for _, error in refused)
+            counted = Counter(why.reason for _, why in refused)
+            self._refused += counted
             log.warning("gallery_refuses_templates", **counted)
         self._put(good)
-        return [error for _, error in refused]
+        return [why for _, why in refused]
 
     def _decoded(self, key: str, value: bytes) -> GalleryTemplate:
         template = decode(value, GalleryTemplate)

@@ -1,10 +1,10 @@
 """The sealed local snapshot of a gallery: a restart reads one file and the tail of the topic, not the whole topic.
 
-A snapshot is a cache of the topic at one moment: a header in clear, then named sections (ids, flags, protected
-vectors, what the reader's listeners keep) as chunks under AES-256-GCM. Each file has a random key of its own in the
-store of data keys, and the nonces count its chunks; the header is associated data of every chunk, so that a changed
-header, a chunk of another file, a chunk in another place, and a file that was cut off do not open. Writing a new file
-destroys the key of the one before: no copy of an older snapshot, wherever it lies, can tell who was erased since.
+A snapshot is a cache of the topic at one moment: a header in clear, then records (what they hold: `keeping`), each
+under AES-256-GCM behind its length, the last one empty. Each file has a random key of its own in the store of data
+keys, and the nonces count its records; the header is associated data of each, so that a changed header, a record of
+another file, a record in another place, and a file that was cut off do not open. Writing a new file destroys the key of
+the one before: no copy of an older snapshot, wherever it lies, can tell who was erased since.
 
 The file is written aside, synced and renamed: it is the old one or the new one, never half. A snapshot is refused, with
 one reason, unless it belongs to the same embedding model, key version, Kafka cluster and topic (Kafka's own ids), its
@@ -21,7 +21,7 @@ import hashlib
 import mmap
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,15 +34,19 @@ from pipeline.errors import FacepayError, OutsideError
 from pipeline.keys import private_files
 from pipeline.keys.derivation import derive
 from pipeline.ports import Clock, DataKeys
+from pipeline.settings import Gallery
+from pipeline.topics import GALLERY, topics
 from schemas.ids import derived_id
 
 log = structlog.get_logger(__name__)
 
 MAGIC = b"FPGALLERY\x01"
-CHUNK_BYTES = 4 * 1024 * 1024
 TAG_BYTES = 16
+LENGTH_BYTES = 4
 MAX_HEADER_BYTES = 1024 * 1024
 SUFFIX = ".snapshot"
+MARGIN_US = 3_600_000_000
+"""Tombstones may go so much earlier than the topic's configuration says: for clocks that differ, and long reads."""
 _WHAT = "the gallery's snapshot"
 
 
@@ -67,18 +71,26 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What stands in clear before the sealed sections."""
+    """What stands in clear before the sealed records."""
 
     binding: Binding
     offsets: dict[int, int]
     """By partition, the first record that is not in it."""
     read_at_us: int
     """When the topic had been read up to these offsets."""
-    templates: int
-    key_owner: str
+    token: str
     key_id: str
-    sections: tuple[tuple[str, int], ...]
-    """Name and bytes of each section, in their order."""
+
+    @property
+    def key_owner(self) -> str:
+        """In whose name the file's key is in the store of data keys."""
+        return owner_of(self.token)
+
+
+def owner_of(token: str) -> str:
+    """In whose name the key of the snapshot with that random token is kept. Derived, so that a header which somebody
+    has put there names no payer: whoever destroys a snapshot's key destroys nothing else."""
+    return derived_id("snapshot", token)
 
 
 class Snapshots:
@@ -91,6 +103,14 @@ class Snapshots:
         self._clock = clock
         self._max_age_us = max_age_us
         self._lock: int | None = None
+
+    @classmethod
+    def of(cls, settings: Gallery, name: str, data_keys: DataKeys, clock: Clock) -> Snapshots | None:
+        """The snapshot `name` where the settings ask for one."""
+        if settings.snapshot is None:
+            return None
+        kept_ms = int(topics()[GALLERY].config["delete.retention.ms"])
+        return cls(settings.snapshot, name, data_keys, clock, max_age_us=kept_ms * 1000 - MARGIN_US)
 
     def acquire(self) -> bool:
         """Takes the lock, for this process's life or until `release`; False if another process has it."""
@@ -111,19 +131,9 @@ class Snapshots:
             os.close(self._lock)
             self._lock = None
 
-    def header(self) -> Header | None:
-        """What the file says of itself, not yet authenticated; None if there is no such file. Raises
-        `SnapshotRefused` `damaged`."""
-        try:
-            with self.path.open("rb") as file:
-                return _read_header(file)[0]
-        except FileNotFoundError:
-            return None
-
-    def load(self, binding: Binding, ends: Mapping[int, int]) -> tuple[Header, dict[str, bytearray]]:
-        """The header and the sections' bytes; `ends`: where each partition of the topic ends now.
-
-        Raises `SnapshotRefused`."""
+    def load(self, binding: Binding, ends: Mapping[int, int], take: Callable[[memoryview], None]) -> Header:
+        """Calls `take` with each record, which is valid during the call; `ends`: where each partition of the topic ends
+        now. Raises `SnapshotRefused`: nothing that was taken may be used then."""
         try:
             file = self.path.open("rb")
         except FileNotFoundError:
@@ -134,35 +144,35 @@ class Snapshots:
             key = self._data_keys.get([header.key_id]).get(header.key_id)
             if key is None:
                 raise SnapshotRefused("key_destroyed", f"opening {_WHAT} {self.path}: its key was destroyed")
-            return header, _opened(file, AESGCM(derive(key, "snapshot")), header, associated)
+            for record in _opened(file, AESGCM(derive(key, "snapshot")), associated):
+                take(record)
+            return header
 
     def save(
         self,
         binding: Binding,
         offsets: Mapping[int, int],
         read_at_us: int,
-        templates: int,
-        sections: Mapping[str, Sequence[memoryview]],
+        records: Iterable[bytes],
     ) -> Header:
-        """Writes a new file in the place of the old one and destroys the old one's key. The buffers of a section
-        follow each other. Raises `OutsideError` (then the old file is still there)."""
-        owner = derived_id("snapshot", self.path.name, secrets.token_hex(16))
+        """Writes a new file in the place of the old one and destroys the old one's key; no record may be empty. Raises
+        `OutsideError` (then the old file is still there)."""
+        token = secrets.token_hex(16)
+        owner = owner_of(token)
         key_id, key = self._data_keys.create(owner, binding.key_version)
         header = Header(
             binding=binding,
             offsets=dict(offsets),
             read_at_us=read_at_us,
-            templates=templates,
-            key_owner=owner,
+            token=token,
             key_id=key_id,
-            sections=tuple((name, sum(part.nbytes for part in parts)) for name, parts in sections.items()),
         )
-        before = self._owner_of(self.path)
+        before = header_of(self.path)
         aside = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
         try:
             descriptor = os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "wb") as file:
-                _write(file, AESGCM(derive(key, "snapshot")), header, sections)
+            with os.fdopen(descriptor, "wb") as file:
+                _write(file, AESGCM(derive(key, "snapshot")), header, records)
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(self.path)
@@ -172,30 +182,23 @@ class Snapshots:
             self._data_keys.destroy(owner)
             raise OutsideError(f"writing {_WHAT} {self.path}: {error.strerror}") from None
         if before is not None:
-            self._data_keys.destroy(before)
+            self._data_keys.destroy(before.key_owner)
         return header
 
     def discard(self) -> None:
         """Destroys the snapshot's key, then removes the file; nothing to do if there is none."""
-        owner = self._owner_of(self.path)
-        if owner is not None:
-            self._data_keys.destroy(owner)
+        header = header_of(self.path)
+        if header is not None:
+            self._data_keys.destroy(header.key_owner)
         self.path.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         """Removes what a process that died while it wrote has left, with its key."""
         for left in self.path.parent.glob(f".{self.path.name}.*"):
-            owner = self._owner_of(left)
-            if owner is not None:
-                self._data_keys.destroy(owner)
+            header = header_of(left)
+            if header is not None:
+                self._data_keys.destroy(header.key_owner)
             left.unlink(missing_ok=True)
-
-    def _owner_of(self, path: Path) -> str | None:
-        try:
-            with path.open("rb") as file:
-                return _read_header(file)[0].key_owner
-        except (FileNotFoundError, SnapshotRefused):
-            return None
 
     def _check(self, header: Header, binding: Binding, ends: Mapping[int, int]) -> None:
         found, where = header.binding, f"opening {_WHAT} {self.path}:"
@@ -212,6 +215,15 @@ class Snapshots:
             raise SnapshotRefused("stale", f"{where} it is older than the topic keeps tombstones")
 
 
+def header_of(path: Path) -> Header | None:
+    """What a file says of itself, not yet authenticated; None if there is no such file or it is no snapshot."""
+    try:
+        with path.open("rb") as file:
+            return _read_header(file)[0]
+    except (FileNotFoundError, SnapshotRefused):
+        return None
+
+
 def _read_header(file: BinaryIO) -> tuple[Header, bytes]:
     """The header, and the associated data of every chunk; raises `SnapshotRefused` `damaged`."""
     prefix = file.read(len(MAGIC) + 4)
@@ -225,66 +237,48 @@ def _read_header(file: BinaryIO) -> tuple[Header, bytes]:
         raise SnapshotRefused("damaged", f"opening {_WHAT}: its header cannot be read") from None
 
 
-def _chunks(size: int) -> Iterator[tuple[int, int]]:
-    """Begin and end of each chunk of a section."""
-    for start in range(0, size, CHUNK_BYTES):
-        yield start, min(start + CHUNK_BYTES, size)
-
-
 def _nonce(number: int) -> bytes:
-    """No nonce repeats: a file has one key, and its chunks are counted."""
+    """No nonce repeats: a file has one key, and its records are counted."""
     return number.to_bytes(12, "big")
 
 
-def _opened(file: BinaryIO, cipher: AESGCM, header: Header, associated: bytes) -> dict[str, bytearray]:
-    sizes = [end - start for _, size in header.sections for start, end in _chunks(size)]
-    begin = file.tell()
-    if os.fstat(file.fileno()).st_size != begin + sum(sizes) + TAG_BYTES * len(sizes):
-        raise SnapshotRefused("damaged", f"opening {_WHAT}: the file was cut off or added to")
-    found: dict[str, bytearray] = {}
-    number, place = 0, begin
+def _opened(file: BinaryIO, cipher: AESGCM, associated: bytes) -> Iterator[memoryview]:
+    """Each record but the last, empty one; raises `SnapshotRefused` `damaged`."""
+    place, size = file.tell(), os.fstat(file.fileno()).st_size
+    plain = bytearray()
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as sealed:
-        for name, size in header.sections:
-            section = bytearray(size)
-            with memoryview(section) as plain:
-                for start, end in _chunks(size):
-                    length = end - start + TAG_BYTES
-                    with sealed[place : place + length] as chunk, plain[start:end] as target:
-                        try:
-                            cipher.decrypt_into(_nonce(number), chunk, associated, target)
-                        except InvalidTag:
-                            raise SnapshotRefused("damaged", f"opening {_WHAT}: its seal does not hold") from None
-                    number, place = number + 1, place + length
-            found[name] = section
-    return found
+        for number in range(size):
+            begin = place + LENGTH_BYTES
+            place = begin + int.from_bytes(sealed[place:begin], "big")
+            length = place - begin - TAG_BYTES
+            if length < 0 or place > size:
+                break
+            if len(plain) < length:
+                plain = bytearray(length)
+            with sealed[begin:place] as record, memoryview(plain)[:length] as target:
+                try:
+                    cipher.decrypt_into(_nonce(number), record, associated, target)
+                except InvalidTag:
+                    break
+                if not length and place == size:
+                    return
+                yield target
+    raise SnapshotRefused("damaged", f"opening {_WHAT}: it was changed, cut off or added to")
 
 
-def _write(file: BinaryIO, cipher: AESGCM, header: Header, sections: Mapping[str, Sequence[memoryview]]) -> None:
+def _write(file: BinaryIO, cipher: AESGCM, header: Header, records: Iterable[bytes]) -> None:
     raw = msgspec.json.encode(header)
     prefix = MAGIC + len(raw).to_bytes(4, "big")
     associated = hashlib.sha256(prefix + raw).digest()
     file.write(prefix + raw)
-    number = 0
-    for parts in sections.values():
-        for chunk in _joined(parts):
-            file.write(cipher.encrypt(_nonce(number), chunk, associated))
-            number += 1
+    for number, record in enumerate(_ended(records)):
+        file.write((len(record) + TAG_BYTES).to_bytes(LENGTH_BYTES, "big"))
+        file.write(cipher.encrypt(_nonce(number), record, associated))
 
 
-def _joined(parts: Sequence[memoryview]) -> Iterator[memoryview | bytearray]:
-    """The bytes of `parts` in a row, cut into chunks, copied only where two parts meet."""
-    pending = bytearray()
-    for part in parts:
-        data, start = part.cast("B"), 0
-        while start < data.nbytes:
-            take = min(CHUNK_BYTES - len(pending), data.nbytes - start)
-            if not pending and take == CHUNK_BYTES:
-                yield data[start : start + take]
-            else:
-                pending += data[start : start + take]
-                if len(pending) == CHUNK_BYTES:
-                    yield pending
-                    pending = bytearray()
-            start += take
-    if pending:
-        yield pending
+def _ended(records: Iterable[bytes]) -> Iterator[bytes]:
+    for record in records:
+        if not record:
+            raise ValueError("an empty record would end the snapshot")
+        yield record
+    yield b""

@@ -138,6 +138,7 @@ class TopicReader:
         self._on_batch = on_batch
         self._on_turn = on_turn
         self._resume = resume
+        self._positions: dict[Place, int] = {}
         self._stop = threading.Event()
         self._caught_up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"reader-{name}", daemon=True)
@@ -161,6 +162,11 @@ class TopicReader:
     def caught_up(self) -> bool:
         """Whether every partition was read up to the end that it had when the reader started."""
         return self._caught_up.is_set()
+
+    @property
+    def positions(self) -> Mapping[Place, int]:
+        """By partition, the first record that was not yet handed over; records that compaction removed count."""
+        return dict(self._positions)
 
     def wait_caught_up(self, timeout_s: float) -> bool:
         """Waits for `caught_up`; False when `timeout_s` passed first."""
@@ -192,16 +198,20 @@ class TopicReader:
             # `consume` alone would wait out its timeout for the 500, on the latency of whoever waits for one record.
             first = consumer.poll(0.05)
             records = [] if first is None else [first, *consumer.consume(500, 0.0)]
-            messages = []
+            messages, ended = [], {}
             for record in records:
                 error = record.error()
                 if error is None:
                     messages.append(in_message(record))
                 elif error.code() == PARTITION_EOF:
-                    missing.discard((record.topic() or "", record.partition() or 0))
+                    ended[record.topic() or "", record.partition() or 0] = record.offset() or 0
                 else:
                     self._judge(error)
             self._hand_over_all(messages)
+            passed = {(m.topic, m.partition): m.offset + 1 for m in messages}
+            # One step for whoever reads it in another thread.
+            self._positions = {**self._positions, **passed, **ended}
+            missing -= ended.keys()
             if not missing:
                 self._caught_up.set()
             if self._on_turn is not None:
@@ -233,14 +243,47 @@ class TopicReader:
             )
 
 
-def read_topic(kafka: Kafka, topic: str, *, read_committed: bool, since_us: int | None = None) -> Iterator[InMessage]:
+def partitions_of(kafka: Kafka, topic: str) -> int:
+    """How many partitions a topic has; raises `KafkaUnavailable`."""
+    consumer = _consumer(kafka, f"once-{topic}", read_committed=False)
+    try:
+        return len(_start_positions(consumer, [topic], None))
+    except KafkaException as error:
+        raise _unreachable(kafka, topic, error) from None
+    finally:
+        consumer.close()
+
+
+def ends_of(kafka: Kafka, topic: str) -> dict[int, int]:
+    """Where each partition of a topic ends now; raises `KafkaUnavailable`."""
+    consumer = _consumer(kafka, f"once-{topic}", read_committed=False)
+    try:
+        return {t.partition: _end(consumer, t) for t in _start_positions(consumer, [topic], None)}
+    except KafkaException as error:
+        raise _unreachable(kafka, topic, error) from None
+    finally:
+        consumer.close()
+
+
+def read_topic(
+    kafka: Kafka,
+    topic: str,
+    *,
+    read_committed: bool,
+    since_us: int | None = None,
+    partition: int | None = None,
+    offsets: Mapping[int, int] | None = None,
+) -> Iterator[InMessage]:
     """All records of a topic up to its end as of now, partition by partition interleaved; for the audit and tests.
 
-    Raises `KafkaUnavailable` when the topic is missing or Kafka does not answer within 10 s.
+    With `partition` only that one's; `offsets` says, by partition, where to begin (a partition it leaves out: at its
+    beginning, or `since_us`). Raises `KafkaUnavailable` when the topic is missing or Kafka does not answer within 10 s.
     """
     consumer = _consumer(kafka, f"once-{topic}", read_committed=read_committed)
     try:
-        starts = _start_positions(consumer, [topic], since_us)
+        starts = [t for t in _start_positions(consumer, [topic], since_us) if partition in {None, t.partition}]
+        if offsets is not None:
+            starts = [TopicPartition(topic, t.partition, offsets.get(t.partition, t.offset)) for t in starts]
         open_ends = {t.partition for t in starts}
         consumer.assign(starts)
         heard = time.monotonic()
@@ -260,8 +303,12 @@ def read_topic(kafka: Kafka, topic: str, *, read_committed: bool, since_us: int 
                 elif error.fatal():
                     raise KafkaUnavailable(f"reading the topic {topic}: {error.str()}")
     except KafkaException as error:
-        raise KafkaUnavailable(
-            f"reading the topic {topic} at {kafka.bootstrap}: {error.args[0].str()}; is Kafka running there?"
-        ) from None
+        raise _unreachable(kafka, topic, error) from None
     finally:
         consumer.close()
+
+
+def _unreachable(kafka: Kafka, topic: str, error: KafkaException) -> KafkaUnavailable:
+    return KafkaUnavailable(
+        f"reading the topic {topic} at {kafka.bootstrap}: {error.args[0].str()}; is Kafka running there?"
+    )
