@@ -91,13 +91,13 @@ REDIS_ERRORS = Counter("facepay_redis_errors_total", "Failed Redis calls", ["age
 # below_least, near_neighbour, not_alive, changed, lookalike, gallery_moves, suspended).
 HOT_SEARCHES = Counter("facepay_hot_searches_total", "Searches of the hot tier", ["result"])
 # Hot answers that were also searched exactly: same, or different, which suspends the tier.
-HOT_VERIFIED = Counter("facepay_hot_verified_total", "Hot answers verified exactly", ["result"])
+HOT_VERIFIED = Counter("facepay_hot_checks_total", "Hot answers verified exactly", ["result"])
 # What was written to Redis: put, touched, refused (erased lately), dropped (taken out), failed, full (not even tried).
 HOT_WRITES = Counter("facepay_hot_writes_total", "Writes of the hot tier", ["result"])
 # Mirrors read anew, by reason: start, server, epoch, gap, trimmed, rolled_back.
 HOT_RELOADS = Counter("facepay_hot_reloads_total", "Full reads of the hot tier", ["reason"])
 # Entries of Redis that were no entries of ours: seal_broken, entry_malformed, vector_invalid, wrong_type.
-HOT_REFUSED = Counter("facepay_hot_refused_total", "Entries of the hot tier refused", ["reason"])
+HOT_REFUSED = Counter("facepay_hot_rejects_total", "Entries of the hot tier refused", ["reason"])
 # Payers in this process's mirror, and how many of their templates have their neighbours counted.
 HOT_PAYERS = Gauge("facepay_hot_payers", "Payers mirrored")
 HOT_COUNTED = Gauge("facepay_hot_counted_templates", "Mirrored templates whose neighbours are counted")

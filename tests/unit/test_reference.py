@@ -11,7 +11,8 @@ import pytest
 
 UNITS = (
     "seconds|bytes|ratio|bool|info"
-    "|alerts|checks|claims|errors|frames|intents|leases|outcomes|reasons|records|rejects|templates|transactions|verdicts"
+    "|alerts|checks|claims|errors|frames|intents|leases|outcomes|payers|reasons|records|rejects|reloads|searches"
+    "|templates|transactions|verdicts|writes"
 )
 PERSONAL = re.compile(r"payer|face|terminal|person|intent|template|account")
 
