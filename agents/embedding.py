@@ -3,9 +3,10 @@
 How it works, in two steps (`ports.PreparingHandler`). `prepare` opens and decodes a batch and takes fingerprints of
 its pictures; the loop runs it ahead, while the models are busy with an earlier batch. `process_prepared` takes the
 frames that still matter through the vision engine together, and the lone faces among them through one search of the
-gallery. Then each frame, in order, is one step of its intent's vote (`agents.embedding_vote`,
-`pipeline.domain.recognition`). What is new is emitted: a recognition once, keyed by payer; a hint when it changes,
-keyed by terminal. Embeddings, similarities of bystanders and pictures stay in this process.
+gallery: each among everybody or, where the payer has said who they are, among those who may be meant (`Claims`). Then
+each frame, in order, is one step of its intent's vote (`agents.embedding_vote`, `pipeline.domain.recognition`). What is
+new is emitted: a recognition once, keyed by payer; a hint when it changes, keyed by terminal. Embeddings, similarities
+of bystanders and pictures stay in this process.
 
 What is kept per intent is forgotten when the intent has expired or its partition is taken away. A frame opened again
 after that is voted on again: ids are derived from intent and payer, or intent, code and the frame's position, so that a
@@ -18,25 +19,28 @@ counted; frames that do not open or decode are rejected with their reason; a fai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import structlog
 
-from agents.embedding_vote import Cameras, Frame, Votes, policy
+from agents.embedding_vote import Cameras, Frame, Searched, Votes, policy
 from pipeline import metrics
 from pipeline.domain.recognition import Advice, Answer, Recognised
 from pipeline.errors import InvalidMessage, SealError
+from pipeline.keys.claims import Claim
 from pipeline.ports import (
     Clock,
     Emit,
     FrameOpener,
-    GallerySearch,
     HandlerResult,
     InMessage,
     Match,
     OpenedFrame,
+    PayerSearch,
     Reject,
+    Vector,
 )
 from pipeline.settings import Vision
 from pipeline.topics import FRAMES, HINTS, RECOGNITIONS
@@ -44,7 +48,7 @@ from pipeline.vision.copies import fingerprint
 from pipeline.vision.decode import decode_jpeg
 from pipeline.vision.engine import Engine
 from schemas.codec import encode
-from schemas.events import Hint, Recognition
+from schemas.events import Hint, PaymentTerms, Recognition
 from schemas.ids import derived_id
 
 log = structlog.get_logger(__name__)
@@ -60,6 +64,18 @@ Prepared = Frame | Reject | None
 """A frame that opened and decoded, why it did not, or None for one that is dropped."""
 
 
+class Claims(Protocol):
+    """What claims say (`pipeline.gallery.claims.ClaimedPayers`)."""
+
+    def read(self, terms: PaymentTerms, sealed: str) -> Claim:
+        """The claim of that intent; raises `SealError` `claim_broken`."""
+        ...
+
+    def among(self, claim: Claim) -> frozenset[str]:
+        """The payers that it may mean."""
+        ...
+
+
 class EmbeddingHandler:
     """A `PreparingHandler`. `gallery` must hold templates of the engine's embedding model; `cameras` finds a camera of
     the registry by its name: its zone and modality are taken from there.
@@ -73,11 +89,12 @@ class EmbeddingHandler:
         self,
         opener: FrameOpener,
         engine: Engine,
-        gallery: GallerySearch,
+        gallery: PayerSearch,
         settings: Vision,
         clock: Clock,
         *,
         cameras: Cameras,
+        claims: Claims,
         source: str = FRAMES,
         recognitions: str = RECOGNITIONS,
         hints: str = HINTS,
@@ -91,6 +108,7 @@ class EmbeddingHandler:
         self._settings = settings
         self._clock = clock
         self._cameras = cameras
+        self._claims = claims
         self._votes = Votes(policy(settings, engine), settings, engine.live_threshold, cameras, self._count)
         self._next_sweep_us = 0
         _announce(settings, self._votes)
@@ -117,8 +135,8 @@ class EmbeddingHandler:
         for start in range(0, len(messages), self._settings.max_batch):
             some = prepared[start : start + self._settings.max_batch]
             frames = [each for each in some if isinstance(each, Frame) and self._matters(each)]
-            for frame, answer in zip(frames, self._judge(frames), strict=True):
-                results[frame.index] = self._emits(frame, answer)
+            for frame, (searched, answer) in zip(frames, self._judge(frames), strict=True):
+                results[frame.index] = self._emits(frame, searched, answer)
         return results
 
     def restore(self, partition: int, messages: Sequence[InMessage]) -> None:  # noqa: ARG002 - positions name it
@@ -147,12 +165,13 @@ class EmbeddingHandler:
         elif not self._gallery.ready:
             self._count("gallery_not_ready")
         elif self._votes.wants(opened.terms, message):
+            claim = None if opened.claim is None else self._claims.read(opened.terms, opened.claim)
             with metrics.STAGE.labels("decode").time():
                 image = decode_jpeg(opened.jpeg, max_pixels=self._settings.max_pixels)
             if self._settings.repeated_frames == "off":
-                return Frame(index, message, opened, image)
+                return Frame(index, message, opened, image, claim)
             with metrics.STAGE.labels("fingerprint").time():
-                return Frame(index, message, opened, image, fingerprint(image, opened.jpeg))
+                return Frame(index, message, opened, image, claim, fingerprint(image, opened.jpeg))
         return None
 
     def _matters(self, frame: Frame) -> bool:
@@ -165,29 +184,42 @@ class EmbeddingHandler:
     def _count(self, reason: str) -> None:
         metrics.REJECTS.labels(self.name, reason).inc()
 
-    def _judge(self, frames: Sequence[Frame]) -> list[Answer]:
-        """What each frame makes new, in order."""
+    def _judge(self, frames: Sequence[Frame]) -> list[tuple[Searched, Answer]]:
+        """How the face of each frame was looked for, and what the frame makes new, in order."""
         if not frames:
             return []
         faces = self._engine.faces([frame.image for frame in frames])
         looks = [self._votes.looks(frame, found) for frame, found in zip(frames, faces, strict=True)]
         wanted = {row: faces[row][look.lone] for row, look in enumerate(looks) if look.wanted and look.lone is not None}
-        matches: dict[int, Match | None] = {}
-        if wanted:
-            with metrics.STAGE.labels("search").time():
-                found = self._gallery.search(np.stack([face.embedding for face in wanted.values()]))
-            matches = dict(zip(wanted, found, strict=True))
+        searched = self._search(self._votes.claims(frames), {row: face.embedding for row, face in wanted.items()})
         with metrics.STAGE.labels("vote").time():
-            return [
-                self._votes.step(frame, looks[row], faces[row], matches.get(row)) for row, frame in enumerate(frames)
+            answers = [
+                self._votes.step(frame, looks[row], faces[row], searched[row]) for row, frame in enumerate(frames)
             ]
+        return list(zip(searched, answers, strict=True))
 
-    def _emits(self, frame: Frame, answer: Answer) -> Sequence[Emit]:
+    def _search(self, claims: Sequence[Claim | None], probes: Mapping[int, Vector]) -> list[Searched]:
+        """Who the face of each frame is, if it is one of `probes`, by the frame's place in `claims`."""
+        among = [None if claim is None else self._claims.among(claim) for claim in claims]
+        matches: dict[int, Match | None] = {}
+        if probes:
+            with metrics.STAGE.labels("search").time():
+                found = self._gallery.search(np.stack([*probes.values()]), [among[row] for row in probes])
+            matches = dict(zip(probes, found, strict=True))
+        gallery = self._gallery
+        everybody = gallery.payers, gallery.size
+        return [
+            Searched(claim, *(everybody if meant is None else (len(meant), gallery.size_of(meant))), matches.get(row))
+            for row, (claim, meant) in enumerate(zip(claims, among, strict=True))
+        ]
+
+    def _emits(self, frame: Frame, searched: Searched, answer: Answer) -> Sequence[Emit]:
         if answer is None:
             return ()
         headers = (("traceparent", frame.opened.trace.encode()),)
         if isinstance(answer, Recognised):
-            event = self._recognition(frame.opened, answer)
+            event = self._recognition(frame.opened, searched, answer)
+            self._gallery.offer(event.payer_id)
             seconds = (event.recognised_at_us - event.captured_at_us) / 1e6
             metrics.SINCE_CAPTURE.labels("recognition").observe(max(0.0, seconds))
             return (Emit(self._recognitions, event.payer_id.encode(), encode(event), headers),)
@@ -195,7 +227,7 @@ class EmbeddingHandler:
         self._count(answer.code)
         return (Emit(self._hints, hint.terminal_id.encode(), encode(hint), headers),)
 
-    def _recognition(self, opened: OpenedFrame, answer: Recognised) -> Recognition:
+    def _recognition(self, opened: OpenedFrame, searched: Searched, answer: Recognised) -> Recognition:
         terms = opened.terms
         camera = self._cameras(answer.camera)
         modality = camera.modality if camera is not None else None
@@ -210,7 +242,7 @@ class EmbeddingHandler:
             # A cosine of equal vectors may come out a rounding above 1, which the schema refuses.
             similarity=max(-1.0, min(1.0, answer.similarity)),
             margin=max(0.0, min(2.0, answer.margin)),
-            threshold=self._votes.policy.match_threshold,
+            threshold=answer.threshold,
             frames_used=answer.frames_used,
             frames_seen=answer.frames_seen,
             gallery_size=self._gallery.size,
@@ -220,6 +252,10 @@ class EmbeddingHandler:
             eyes_open=answer.eyes_open,
             modality=modality,
             quality=answer.quality,
+            claim=searched.claimed,
+            candidates=searched.payers,
+            lookalike=answer.lookalike,
+            searched=None if searched.match is None else searched.match.searched,
             captured_at_us=opened.captured_at_us,
             recognised_at_us=self._clock(),
         )

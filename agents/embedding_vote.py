@@ -3,8 +3,8 @@
 `Votes` holds, per intent, the vote (`pipeline.domain.recognition`) and for each of its cameras the embedding of the
 last face that was seen well enough to compare; per camera and across intents, fingerprints of its last pictures
 (`pipeline.vision.copies`). Nothing of it leaves the process. `looks` says what each face of a frame is to the vote,
-`step` takes the vote one frame further. What only reports (`pad`, `eyes`, `repeated_frames` set to `report_only`) is
-counted here and reaches no rule.
+`claims` which claim stands for it, `step` takes the vote one frame further. What only reports (`pad`, `eyes`,
+`repeated_frames` set to `report_only`) is counted here and reaches no rule.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from pipeline.domain.claims import looked_for_elsewhere
 from pipeline.domain.recognition import Answer, Candidate, Policy, SeenFace, Vote, advance, identifiable, lone
 from pipeline.domain.recognition import Frame as Observation
 from pipeline.domain.tracks import Place
 from pipeline.domain.zones import in_zone
 from pipeline.errors import ModelError
+from pipeline.keys.claims import Claim
 from pipeline.keys.devices import Camera
 from pipeline.ports import InMessage, Match, OpenedFrame, Vector
 from pipeline.settings import Vision
@@ -26,7 +28,7 @@ from pipeline.vision.engine import Engine
 from pipeline.vision.faces import Face
 from pipeline.vision.liveness import FUSED
 from pipeline.vision.thresholds import look, quality_limits, thresholds
-from schemas.events import PaymentTerms
+from schemas.events import ClaimKind, PaymentTerms
 
 Cameras = Callable[[str], Camera | None]
 """Finds a camera of the registry by its name (`DeviceRegistry.get`)."""
@@ -34,22 +36,24 @@ Cameras = Callable[[str], Camera | None]
 
 @dataclass(slots=True)
 class Memory:
-    """What is remembered of one intent; `last_faces` by camera."""
+    """What is remembered of one intent; `last_faces` by camera, `claim` the one that its ballots were cast under."""
 
     partition: int
     offset: int = -1
+    claim: Claim | None = None
     vote: Vote = field(default_factory=Vote)
     last_faces: dict[str, Vector] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame that opened and decoded; `index` is its message's place in the batch."""
+    """A frame that opened and decoded; `index` is its message's place in the batch, `claim` what it says itself."""
 
     index: int
     message: InMessage
     opened: OpenedFrame
     image: Image = field(repr=False)
+    claim: Claim | None = field(default=None, repr=False)
     fingerprint: Fingerprint | None = field(default=None, repr=False)
 
 
@@ -61,6 +65,22 @@ class Looks:
     faces: Sequence[SeenFace]
     lone: int | None
     wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """How a frame's lone face was looked for: under which claim, among how many payers and templates, and who was
+    found."""
+
+    claim: Claim | None
+    payers: int
+    templates: int
+    match: Match | None = None
+
+    @property
+    def claimed(self) -> ClaimKind:
+        """What the payer has claimed."""
+        return "none" if self.claim is None else self.claim.kind
 
 
 class Votes:
@@ -113,10 +133,24 @@ class Votes:
         wanted = alone is not None and identifiable(seen[alone], self.policy) and self._eyes(faces[alone]) is not False
         return Looks(seen, alone, wanted)
 
-    def step(self, frame: Frame, looks: Looks, faces: Sequence[Face], match: Match | None) -> Answer:
+    def claims(self, frames: Sequence[Frame]) -> list[Claim | None]:
+        """The claim that stands for each of these frames, in order: its own, else the newest of its intent."""
+        newest: dict[PaymentTerms, Claim | None] = {}
+        for terms in {frame.opened.terms for frame in frames}:
+            memory = self.memories.get(terms)
+            newest[terms] = None if memory is None else memory.claim
+        standing = []
+        for frame in frames:
+            claim = newest[frame.opened.terms] = frame.claim or newest[frame.opened.terms]
+            standing.append(claim)
+        return standing
+
+    def step(self, frame: Frame, looks: Looks, faces: Sequence[Face], searched: Searched) -> Answer:
         """The vote of the frame's intent, one frame further."""
-        terms, camera = frame.opened.terms, frame.opened.camera
-        memory = self.memories.setdefault(terms, Memory(frame.message.partition))
+        terms, camera, match = frame.opened.terms, frame.opened.camera, searched.match
+        memory = self.memories.setdefault(terms, Memory(frame.message.partition, claim=searched.claim))
+        if memory.claim != searched.claim:
+            memory.claim, memory.vote = searched.claim, looked_for_elsewhere(memory.vote)
         seen, repeated = list(looks.faces), False
         if looks.lone is not None and not memory.vote.closed:
             face = faces[looks.lone]
@@ -131,7 +165,14 @@ class Votes:
             )
             if not repeated and identifiable(seen[looks.lone], self.policy):
                 memory.last_faces[camera] = face.embedding
-        observed = Observation(camera=camera, at_us=frame.opened.captured_at_us, faces=seen, repeated=repeated)
+        observed = Observation(
+            camera=camera,
+            at_us=frame.opened.captured_at_us,
+            faces=seen,
+            repeated=repeated,
+            templates=searched.templates,
+            claim=searched.claimed,
+        )
         memory.vote, answer = advance(memory.vote, observed, self.policy)
         memory.offset = frame.message.offset
         return answer
@@ -183,8 +224,15 @@ def policy(settings: Vision, engine: Engine) -> Policy:
         max_repeated=settings.max_repeated_frames,
         live_threshold=engine.live_threshold if settings.pad == "required" else None,
         live_floor=settings.live_floor,
+        fmr=engine.fmr,
+        max_fpir=settings.max_fpir,
     )
 
 
 def _candidate(match: Match) -> Candidate:
-    return Candidate(payer_id=match.payer_id, similarity=match.similarity, runner_up=match.runner_up)
+    return Candidate(
+        payer_id=match.payer_id,
+        similarity=match.similarity,
+        runner_up=match.runner_up,
+        lookalike=match.lookalike,
+    )

@@ -8,7 +8,8 @@ imported by its own function: an agent that is started again is back sooner, and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ from pipeline.settings import Settings
 from pipeline.topics import FRAMES, topics
 
 if TYPE_CHECKING:
+    from pipeline.gallery.claims import ClaimedPayers
+    from pipeline.ports import PayerSearch
     from pipeline.vision.engine import OnnxEngine
 
 log = structlog.get_logger(__name__)
@@ -70,19 +73,75 @@ def dead_letters(keyring: Keyring, agent: str) -> DeadLetters:
     return DeadLetters(AesGcmSeal(derive(keyring.secret("deadletter"), "facepay.deadletter.v1")), agent)
 
 
+@contextmanager
+def open_gallery(
+    settings: Settings, keyring: Keyring, engine: OnnxEngine, health: Health
+) -> Iterator[tuple[PayerSearch, ClaimedPayers]]:
+    """The gallery that an embedding agent searches, being read, and who claims may mean; `health` awaits its end.
+
+    The reader feeds the exact index, then the directory of claims and the hot tier. It stops before what it feeds, and
+    the store of data keys, which it asks, last.
+    """
+    from pipeline.gallery.claims import ClaimDirectory, ClaimedPayers
+    from pipeline.gallery.hot import HotTier
+    from pipeline.gallery.index import ExactIndex
+    from pipeline.gallery.mirrors import mirror_name
+    from pipeline.gallery.protect.data_keys import open_data_keys
+    from pipeline.gallery.reader import GalleryReader
+    from pipeline.gallery.search import TieredSearch
+    from pipeline.gallery.snapshot import Snapshots
+    from pipeline.vision.thresholds import thresholds
+
+    index, directory = ExactIndex(engine.dimension, kernel=settings.gallery.kernel), ClaimDirectory()
+    data_keys = open_data_keys(keyring, settings.gallery.data_keys_url)
+    hot = None
+    if settings.hot.mode == "on":
+        hot = HotTier.open(
+            settings.redis,
+            settings.hot,
+            keyring,
+            index,
+            model_sha256=engine.embedder_sha256,
+            version=keyring.gallery_version,
+            required_margin=max(thresholds(settings.vision, engine.thresholds).margin, settings.risk.thin_margin),
+            ready=lambda: reader.ready,
+        )
+    name = mirror_name(settings.agent.instance)
+    reader = GalleryReader(
+        settings.kafka,
+        keyring,
+        index,
+        engine.embedder_sha256,
+        data_keys,
+        listeners=(directory,) if hot is None else (directory, hot),
+        snapshots=Snapshots.of(settings.gallery, name, data_keys, now_us),
+        snapshot_interval_s=settings.gallery.snapshot_interval_s,
+        report_as=name,
+        health=health,
+        clock=now_us,
+    )
+    reader.start()
+    if hot is not None:
+        hot.start()
+    try:
+        search = TieredSearch(index, reader.space, hot, ready=lambda: reader.ready)
+        yield search, ClaimedPayers(keyring, directory)
+    finally:
+        reader.stop()
+        if hot is not None:
+            hot.stop()
+        data_keys.close()
+
+
 def run_embedding(settings: Settings, health: Health) -> int:
     """Frames in, recognitions and hints out; raises `ModelError`, `SettingsError`, `KafkaUnavailable`."""
     from agents.embedding import EmbeddingHandler
-    from pipeline.gallery.index import ExactIndex
-    from pipeline.gallery.reader import GalleryReader
     from pipeline.keys.frames import KeyringFrameOpener
     from pipeline.runtime.batch_loop import BatchLoop
 
     keyring = Keyring.open(settings.keys.directory)
     vision = settings.vision
     engine = open_engine(settings)
-    gallery = GalleryReader(settings.kafka, keyring, ExactIndex(engine.dimension), engine.embedder_sha256)
-    gallery.start()
     devices = DeviceRegistry(settings.keys.directory)
     opener = KeyringFrameOpener(
         keyring,
@@ -92,21 +151,19 @@ def run_embedding(settings: Settings, health: Health) -> int:
         max_skew_ms=vision.max_clock_skew_ms,
         lanes=topics()[FRAMES].partitions,
     )
-    loop = BatchLoop(
-        EmbeddingHandler(opener, engine, gallery, vision, now_us, cameras=devices.get),
-        kafka=settings.kafka,
-        agent=settings.agent,
-        dead=dead_letters(keyring, "embedding"),
-        health=health,
-        clock=now_us,
-        max_batch=vision.max_batch,
-        restore=True,
-        ready=lambda: gallery.ready,
-    )
-    try:
+    with open_gallery(settings, keyring, engine, health) as (gallery, claims):
+        loop = BatchLoop(
+            EmbeddingHandler(opener, engine, gallery, vision, now_us, cameras=devices.get, claims=claims),
+            kafka=settings.kafka,
+            agent=settings.agent,
+            dead=dead_letters(keyring, "embedding"),
+            health=health,
+            clock=now_us,
+            max_batch=vision.max_batch,
+            restore=True,
+            ready=lambda: gallery.ready,
+        )
         return loop.run()
-    finally:
-        gallery.stop()
 
 
 def run_fraud(settings: Settings, health: Health) -> int:

@@ -21,7 +21,10 @@ from pipeline.bench.bare import ModelRun, TapedEngine, open_taped
 from pipeline.bench.embed import stage_seconds
 from pipeline.bench.rounds import Sample, cpu_s
 from pipeline.bootstrap import MAX_FACES, dead_letters, now_us
+from pipeline.gallery.claims import ClaimDirectory, ClaimedPayers
 from pipeline.gallery.index import ExactIndex
+from pipeline.gallery.protect.transform import Transform
+from pipeline.gallery.search import TieredSearch
 from pipeline.keys.devices import DeviceRegistry
 from pipeline.keys.frames import KeyringFrameOpener
 from pipeline.keys.keyring import Keyring
@@ -213,10 +216,10 @@ def _agent(
     plan: EmbeddingPlan, keyring: Keyring, taped: TapedEngine, images: Sequence[Image], vision: Vision
 ) -> EmbeddingHandler:
     engine = taped.engine
-    gallery = ExactIndex(engine.dimension)
+    gallery, space = ExactIndex(engine.dimension), Transform.of(keyring, keyring.gallery_version, engine.dimension)
     for number, faces in enumerate(engine.faces(images)):
         payer = derived_id("bench", "payer", str(number))
-        gallery.put(derived_id(payer, "template"), payer, faces[0].embedding)
+        gallery.put(derived_id(payer, "template"), payer, space.apply(faces[0].embedding))
     others = np.random.default_rng(1).normal(size=(GALLERY, engine.dimension)).astype(np.float32)
     for number, vector in enumerate(others / np.linalg.norm(others, axis=1, keepdims=True)):
         payer = derived_id("bench", "other", str(number))
@@ -231,11 +234,12 @@ def _agent(
     return EmbeddingHandler(
         opener,
         engine,
-        gallery,
+        TieredSearch(gallery, space, None, ready=lambda: True),
         vision,
         # The topic was filled once for all rounds: to the agent, all its frames are of one moment.
         now_us if plan.clock_us is None else lambda: plan.clock_us or 0,
         cameras=DeviceRegistry(plan.keys).get,
+        claims=ClaimedPayers(keyring, ClaimDirectory()),
         source=plan.source,
         recognitions=plan.recognitions,
         hints=plan.hints,

@@ -15,7 +15,10 @@ import numpy as np
 import simplejpeg
 
 from agents.embedding import EmbeddingHandler
+from pipeline.domain.fmr import FmrModel
+from pipeline.gallery.claims import ClaimDirectory, ClaimedPayers
 from pipeline.gallery.index import ExactIndex
+from pipeline.gallery.search import TieredSearch
 from pipeline.keys.credentials import provision_camera
 from pipeline.keys.devices import Camera, DeviceRegistry
 from pipeline.keys.frames import FrameSealer, KeyringFrameOpener
@@ -97,6 +100,7 @@ class Scripted:
     live_threshold: float | None = 0.85
     live_proven = False
     drawn = False
+    fmr: FmrModel | None = None
 
     def __init__(self) -> None:
         self.scripts: list[list[Face]] = []
@@ -131,6 +135,14 @@ class Counting(ExactIndex):
         return super().search(probes)
 
 
+class Unturned:
+    """A space in which vectors are as the engine made them."""
+
+    def apply(self, vectors: Vector) -> Vector:
+        """The same."""
+        return vectors
+
+
 @dataclass
 class World:
     """An agent, the cameras before it and the time."""
@@ -139,6 +151,7 @@ class World:
     registry: TerminalRegistry
     engine: Engine
     gallery: ExactIndex
+    directory: ClaimDirectory
     opener: KeyringFrameOpener
     handler: EmbeddingHandler
     now_us: int = NOW_US
@@ -152,13 +165,14 @@ class World:
         partition: int = 3,
         captured_at_us: int | None = None,
         by: str | None = None,
+        claim: str | None = None,
     ) -> InMessage:
         """A sealed frame at the next offset, of the terminal's own camera or the one called `by`."""
         camera = Camera(by or f"{terms.terminal_id}-camera", terms.terminal_id)
         sealer = FrameSealer(provision_camera(self.keyring, camera, self.keyring.frame_epochs()))
         at = self.now_us if captured_at_us is None else captured_at_us
         self.offset += 1
-        emit = sealer.seal(jpeg, terms, sequence=self.offset, captured_at_us=at, trace=TRACE)
+        emit = sealer.seal(jpeg, terms, sequence=self.offset, captured_at_us=at, trace=TRACE, claim=claim)
         return InMessage(emit.topic, partition, self.offset, emit.key, emit.value, emit.headers, self.now_us)
 
 
@@ -186,8 +200,17 @@ def make_world(
     opener = KeyringFrameOpener(keyring, registry, cameras=devices.get, max_age_ms=10_000, max_skew_ms=2_000)
     times: list[World] = []
     settings = settings or Vision(repeated_frames="off")
-    handler = EmbeddingHandler(opener, engine, gallery, settings, lambda: times[0].now_us, cameras=devices.get)
-    times.append(World(keyring, registry, engine, gallery, opener, handler))
+    index, directory = gallery, ClaimDirectory()
+    handler = EmbeddingHandler(
+        opener,
+        engine,
+        TieredSearch(index, Unturned(), None, ready=lambda: index.ready),
+        settings,
+        lambda: times[0].now_us,
+        cameras=devices.get,
+        claims=ClaimedPayers(keyring, directory),
+    )
+    times.append(World(keyring, registry, engine, gallery, directory, opener, handler))
     return times[0]
 
 
