@@ -25,7 +25,9 @@ from loadtests.demo import world
 from loadtests.demo.options import Options
 from loadtests.motion import Motion, encode_jpeg, portrait
 from loadtests.people.portraits import load_people
-from pipeline.gallery.enrolment import enrol
+from pipeline.gallery.desk import Enrolment, EnrolmentDesk
+from pipeline.gallery.journal import Journal
+from pipeline.gallery.protect.data_keys import open_data_keys
 from pipeline.gateway.ids import new_trace, uuid7
 from pipeline.keys.frames import FrameSealer
 from pipeline.keys.keyring import Keyring
@@ -36,7 +38,7 @@ from pipeline.runtime import admin
 from pipeline.runtime.producer import make_producer, produce
 from pipeline.runtime.reader import read_topic
 from pipeline.vision.engine import OnnxEngine
-from schemas.events import PaymentTerms
+from schemas.events import ConsentRecord, PaymentTerms
 from schemas.ids import derived_id
 from tests.stack import wait_until
 
@@ -141,6 +143,9 @@ def agent(here: world.World, tmp_path: Path) -> Iterator[Agent]:
 def lane(here: world.World, shared: Path, producer: Producer) -> Lane:
     """Eight people before the camera, the first four of them enrolled."""
     keyring = Keyring.open(here.settings.keys.directory)
+    kafka = here.settings.kafka
+    journal = Journal(kafka, "soak", now_us)
+    desk = EnrolmentDesk(kafka, keyring, open_data_keys(keyring), journal, now_us, producer=producer)
     engine = OnnxEngine.open(shared / "models")
     visits = []
     for number, person in enumerate(load_people(shared / "faces" / "congress")[:8]):
@@ -149,7 +154,15 @@ def lane(here: world.World, shared: Path, producer: Producer) -> Lane:
         (seen, *_), *_ = engine.faces([simplejpeg.decode_jpeg(encode_jpeg(motion.frame(0, 0.0)), colorspace="BGR")])
         if number < 4:
             payer = uuid7(now_us())
-            enrol(producer, keyring, payer, [np.asarray(seen.embedding)], engine.embedder_sha256, "1357", now_us())
+            desk.enrol(
+                Enrolment(
+                    payer_id=payer,
+                    vectors=[np.asarray(seen.embedding)],
+                    model_sha256=engine.embedder_sha256,
+                    consent=ConsentRecord(text_version="2026-01", purposes=("face_payment",)),
+                    pin="1357",
+                )
+            )
     (terminal_id, camera), *_ = here.cameras.items()
     return Lane(terminal_id, FrameSealer(camera), visits)
 

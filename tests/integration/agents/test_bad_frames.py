@@ -21,7 +21,9 @@ from loadtests.demo import world
 from loadtests.demo.options import Options
 from loadtests.motion import Motion, encode_jpeg, portrait
 from loadtests.people.portraits import load_people
-from pipeline.gallery.enrolment import enrol
+from pipeline.gallery.desk import Enrolment, EnrolmentDesk
+from pipeline.gallery.journal import Journal
+from pipeline.gallery.protect.data_keys import open_data_keys
 from pipeline.gateway.ids import new_trace, uuid7
 from pipeline.keys.derivation import derive
 from pipeline.keys.frames import FrameSealer
@@ -35,7 +37,7 @@ from pipeline.runtime.producer import make_producer, produce
 from pipeline.runtime.reader import read_topic
 from pipeline.vision.engine import OnnxEngine
 from schemas.codec import decode
-from schemas.events import DeadLetter, PaymentTerms, Recognition
+from schemas.events import ConsentRecord, DeadLetter, PaymentTerms, Recognition
 from schemas.ids import derived_id
 from tests.stack import wait_until
 
@@ -100,7 +102,16 @@ def test_bad_frames_are_buried_and_good_neighbours_go_on(place: world.World, sha
     (seen,), *_ = engine.faces([simplejpeg.decode_jpeg(good[0], colorspace="BGR")])
     payer = uuid7(now_us())
     producer = make_producer(kafka, message_max_bytes=2_097_152)
-    enrol(producer, keyring, payer, [np.asarray(seen.embedding)], engine.embedder_sha256, "1357", now_us())
+    with Journal(kafka, "test", now_us) as journal:
+        EnrolmentDesk(kafka, keyring, open_data_keys(keyring), journal, now_us).enrol(
+            Enrolment(
+                payer_id=payer,
+                vectors=[np.asarray(seen.embedding)],
+                model_sha256=engine.embedder_sha256,
+                consent=ConsentRecord(text_version="2026-01", purposes=("face_payment",)),
+                pin="1357",
+            )
+        )
 
     opened_at_us = now_us()
     terms = PaymentTerms(

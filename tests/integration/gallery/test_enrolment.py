@@ -4,81 +4,25 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from confluent_kafka import Producer
 
 from pipeline.errors import KafkaUnavailable, UsageError
-from pipeline.gallery import enrolment
-from pipeline.gallery.enrolment import enrol
-from pipeline.gallery.index import ExactIndex
-from pipeline.gallery.protect.data_keys import open_data_keys
-from pipeline.gallery.reader import GalleryReader
+from pipeline.gallery import records
 from pipeline.gallery.templates import seal_template
 from pipeline.keys.keyring import Keyring
 from pipeline.keys.pins import check_pin, open_verifier, pin_pepper
-from pipeline.ports import Vector
 from pipeline.runtime.producer import make_producer
 from pipeline.runtime.reader import read_topic
 from pipeline.settings import Kafka
 from schemas.codec import decode, encode
-from schemas.events import GalleryTemplate, PayerProfile
+from schemas.events import PayerProfile
 from schemas.ids import derived_id
-from tests.stack import create_topics, unique, wait_until
-
-MODEL = "a" * 64
-DIMENSION = 64
-
-
-def faces(count: int, seed: int = 1) -> Vector:
-    raw = np.random.default_rng(seed).normal(size=(count, DIMENSION))
-    vectors: Vector = (raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32)
-    return vectors
-
-
-class Place:
-    """One installation with topics of its own."""
-
-    def __init__(self, bootstrap: str, folder: Path) -> None:
-        self.kafka = Kafka(bootstrap=bootstrap)
-        self.keyring = Keyring.create(folder)
-        self.data_keys = open_data_keys(self.keyring)
-        self.gallery, self.payers = unique("gallery"), unique("payers")
-        create_topics(bootstrap, {self.gallery: 3, self.payers: 3}, {"cleanup.policy": "compact"})
-        self.producer: Producer = make_producer(self.kafka)
-        self.readers: list[GalleryReader] = []
-
-    def enrol(self, payer: str, vectors: Vector, pin: str | None = "1357") -> list[str]:
-        return enrol(
-            self.producer, self.keyring, payer, list(vectors), MODEL, pin, 7,
-            gallery_topic=self.gallery, payers_topic=self.payers,
-        )  # fmt: skip
-
-    def write(self, key: str, value: bytes | None) -> None:
-        self.producer.produce(self.gallery, value, key=key)
-        assert self.producer.flush(10) == 0
-
-    def reader(self, model: str = MODEL, dimension: int = DIMENSION) -> GalleryReader:
-        reader = GalleryReader(self.kafka, self.keyring, ExactIndex(dimension), model, topic=self.gallery)
-        self.readers.append(reader)
-        reader.start()
-        assert reader.wait_ready(20)
-        return reader
-
-    def template(self, vector: Vector, payer: str = derived_id("someone")) -> GalleryTemplate:
-        return seal_template(self.keyring, self.data_keys, payer_id=payer, vector=vector, model_sha256=MODEL, now_us=7)
-
-
-@pytest.fixture
-def place(kafka: str, tmp_path: Path) -> Iterator[Place]:
-    place = Place(kafka, tmp_path / "keys")
-    yield place
-    for reader in place.readers:
-        reader.stop()
+from tests.integration.gallery.gallery_world import DIMENSION, MODEL, Place, faces
+from tests.stack import wait_until
 
 
 def test_who_was_enrolled_is_found(place: Place) -> None:
@@ -194,7 +138,7 @@ def test_a_bad_pin_writes_nothing(place: Place) -> None:
 
 def test_an_enrolment_that_was_not_confirmed_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a broker an enrolment ends in a bounded time with an error, never with ids."""
-    monkeypatch.setattr(enrolment, "_CONFIRM_S", 1.0)
+    monkeypatch.setattr(records, "CONFIRM_S", 1.0)
     place.producer = make_producer(Kafka(bootstrap="127.0.0.1:1"))
     start = time.monotonic()
     with pytest.raises(KafkaUnavailable, match="were not confirmed"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.domain.quality import Limits, Look
-from pipeline.gallery.enrolment import EnrolmentRefused, Picture, SeenFace, check_not_enrolled, usable_vectors
+from pipeline.gallery.enrolment import EnrolmentRefused, Picture, SeenFace, lookalikes, similar, usable_vectors
 from pipeline.gallery.index import ExactIndex
 from pipeline.ports import Vector
 
@@ -74,25 +74,63 @@ def test_the_quality_gate(pictures: list[Picture], outcome: int | str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gallery", "refused"),
+    ("live", "outcome"),
+    [(None, "not_live"), (0.49, "not_live"), (0.5, 1), (float("nan"), "not_live")],
+)
+def test_where_liveness_is_required_each_picture_must_be_live(live: float | None, outcome: int | str) -> None:
+    """A picture below the threshold, or that nobody judged, is refused; without a threshold nothing is asked."""
+    pictures = [Picture("a picture", [SeenFace(80, at(0), SEEN_WELL, None, live)])]
+    assert len(usable_vectors(pictures, min_face_px=48, min_cosine=0.5)) == 1
+    if isinstance(outcome, int):
+        assert len(usable_vectors(pictures, min_face_px=48, min_cosine=0.5, min_live=0.5)) == outcome
+    else:
+        with pytest.raises(EnrolmentRefused) as refused:
+            usable_vectors(pictures, min_face_px=48, min_cosine=0.5, min_live=0.5)
+        assert refused.value.reason == outcome
+
+
+MATCH, LEAST = 0.5, 0.35  # 60 degrees, 69.5 degrees
+
+
+@pytest.mark.parametrize(
+    ("gallery", "twins", "flagged"),
     [
-        ([], False),
-        ([("me", 0)], False),
-        ([("other", 0)], True),
-        ([("other", 59)], True),
-        ([("other", 61)], False),
-        ([("me", 0), ("other", 30)], True),  # the nearest is the payer's own, the second nearest is not
-        ([("me", 0), ("other", 90)], False),
+        ([], (), set()),
+        ([("me", 0)], (), set()),
+        ([("other", 0)], (), None),
+        ([("other", 59)], (), None),
+        ([("other", 61)], (), {"other"}),
+        ([("other", 69)], (), {"other"}),
+        ([("other", 70)], (), set()),
+        ([("me", 0), ("other", 30)], (), None),
+        ([("me", 0), ("other", 90)], (), set()),
+        ([("other", 0)], ("other",), {"other"}),
+        ([("other", 90)], ("other",), {"other"}),  # declared, though the pictures differ
+        ([("other", 0), ("third", 30)], ("other",), None),  # a twin declared excuses nobody else
+        ([("other", 65), ("third", 66), ("third", 0)], ("third",), {"other", "third"}),
     ],
 )
-def test_a_face_that_another_payer_has_is_refused(gallery: list[tuple[str, float]], refused: bool) -> None:
-    """Whoever would be taken for another payer is not enrolled; adding pictures of oneself is fine."""
+def test_a_face_that_others_have(
+    gallery: list[tuple[str, float]], twins: tuple[str, ...], flagged: set[str] | None
+) -> None:
+    """Whoever would be taken for another payer is not enrolled (None), but for declared twins; whoever is only near
+    others is flagged with each of them; adding pictures of oneself is fine."""
     index = ExactIndex(2)
     for i, (payer, degrees) in enumerate(gallery):
         index.put(f"t{i}", payer, at(degrees))
-    if refused:
+    found = similar(index, "me", np.stack([at(180), at(0)]), least=LEAST)
+    if flagged is None:
         with pytest.raises(EnrolmentRefused, match="another payer has this face") as why:
-            check_not_enrolled(index, "me", [at(180), at(0)], threshold=0.5)
+            lookalikes(found, match=MATCH, twins=twins)
         assert why.value.reason == "already_enrolled"
     else:
-        check_not_enrolled(index, "me", [at(180), at(0)], threshold=0.5)
+        assert lookalikes(found, match=MATCH, twins=twins) == flagged
+
+
+def test_a_payer_who_is_flagged_stays_flagged() -> None:
+    """More pictures of a lookalike are a lookalike's too, whatever they resemble."""
+    index = ExactIndex(2)
+    index.put("t1", "me", at(0), lookalike=True)
+    index.put("t2", "other", at(90))
+    assert similar(index, "me", at(10)[None], least=LEAST).flagged
+    assert not similar(index, "other", at(90)[None], least=LEAST).flagged
