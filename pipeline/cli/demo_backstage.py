@@ -30,7 +30,9 @@ from pipeline.gallery.desk import Enrolment, EnrolmentDesk
 from pipeline.gallery.enrolment import EnrolmentRefused, Picture, SeenFace, usable_vectors
 from pipeline.gallery.journal import Journal
 from pipeline.gallery.protect.data_keys import open_data_keys
+from pipeline.gallery.templates import TemplateFacts
 from pipeline.gateway.ids import uuid7
+from pipeline.keys.claims import last_four_tag, phone_tag
 from pipeline.keys.keyring import Keyring
 from pipeline.local import Supervised
 from pipeline.runtime import admin
@@ -127,6 +129,7 @@ class CommandLineBackstage:
                     model_sha256=looked.model_sha256,
                     consent=_CONSENT,
                     pin=payer.pin,
+                    facts=TemplateFacts(phone_tag(keyring, payer.phone), last_four_tag(keyring, payer.phone)),
                 )
             )
             return payer
