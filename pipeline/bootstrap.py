@@ -29,7 +29,7 @@ from pipeline.topics import FRAMES, topics
 if TYPE_CHECKING:
     from pipeline.gallery.claims import ClaimedPayers
     from pipeline.ports import PayerSearch
-    from pipeline.vision.engine import OnnxEngine
+    from pipeline.vision.engine import Engine, OnnxEngine
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ def dead_letters(keyring: Keyring, agent: str) -> DeadLetters:
 
 @contextmanager
 def open_gallery(
-    settings: Settings, keyring: Keyring, engine: OnnxEngine, health: Health
+    settings: Settings, keyring: Keyring, engine: Engine, health: Health
 ) -> Iterator[tuple[PayerSearch, ClaimedPayers]]:
     """The gallery that an embedding agent searches, being read, and who claims may mean; `health` awaits its end.
 

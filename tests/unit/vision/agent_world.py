@@ -149,6 +149,7 @@ class World:
 
     keyring: Keyring
     registry: TerminalRegistry
+    devices: DeviceRegistry
     engine: Engine
     gallery: ExactIndex
     directory: ClaimDirectory
@@ -210,7 +211,7 @@ def make_world(
         cameras=devices.get,
         claims=ClaimedPayers(keyring, directory),
     )
-    times.append(World(keyring, registry, engine, gallery, directory, opener, handler))
+    times.append(World(keyring, registry, devices, engine, gallery, directory, opener, handler))
     return times[0]
 
 
