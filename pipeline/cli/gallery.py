@@ -114,6 +114,7 @@ def rekey(
     from pipeline.gallery.rekey import Rekey
     from pipeline.gallery.rekey import prepare as make_waiting
     from pipeline.keys.keyring import Keyring
+    from pipeline.topics import GALLERY
 
     settings = console.settings()
     keyring = Keyring.open(settings.keys.directory)
@@ -129,6 +130,7 @@ def rekey(
                 settings.kafka,
                 keyring,
                 data_keys,
+                topic=GALLERY,
                 settle_s=settle_s,
                 drop_unreadable=drop_unreadable,
                 said=lambda what, count: bar.update(f"re-keying the gallery: {what} ({count})"),
