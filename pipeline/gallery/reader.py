@@ -170,6 +170,11 @@ class GalleryReader:
         return min(1.0, read / there) if there else 0.0
 
     @property
+    def starts(self) -> Mapping[int, int]:
+        """By partition, where reading began: behind the snapshot, or empty."""
+        return dict(self._starts)
+
+    @property
     def positions(self) -> Mapping[int, int]:
         """By partition, the first record that was not applied yet."""
         return {partition: offset for (_, partition), offset in self._reader.positions.items()}

@@ -284,7 +284,8 @@ def read_topic(
         starts = [t for t in _start_positions(consumer, [topic], since_us) if partition in {None, t.partition}]
         if offsets is not None:
             starts = [TopicPartition(topic, t.partition, offsets.get(t.partition, t.offset)) for t in starts]
-        open_ends = {t.partition for t in starts}
+        # Who waits for a moment without anything new waits for ever where somebody goes on writing.
+        open_ends = {t.partition: _end(consumer, t) for t in starts}
         consumer.assign(starts)
         heard = time.monotonic()
         while open_ends:
@@ -297,9 +298,12 @@ def read_topic(
             for record in records:
                 error = record.error()
                 if error is None:
-                    yield in_message(record)
+                    message = in_message(record)
+                    yield message
+                    if message.offset + 1 >= open_ends.get(message.partition, 0):
+                        open_ends.pop(message.partition, None)
                 elif error.code() == PARTITION_EOF:
-                    open_ends.discard(record.partition() or 0)
+                    open_ends.pop(record.partition() or 0, None)
                 elif error.fatal():
                     raise KafkaUnavailable(f"reading the topic {topic}: {error.str()}")
     except KafkaException as error:

@@ -92,7 +92,7 @@ class Place:
         self.producer.produce(self.gallery, value, key=key)
         assert self.producer.flush(10) == 0
 
-    def snapshots(self, name: str = "one", *, max_age_us: int = MAX_AGE_US) -> Snapshots:
+    def snapshots(self, name: str = "shop-0", *, max_age_us: int = MAX_AGE_US) -> Snapshots:
         return Snapshots(self.folder / "snapshots", name, self.data_keys, now_us, max_age_us=max_age_us)
 
     def reader(
