@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import track
-from rich.table import Table
 
-from pipeline.cli import console
+from pipeline.cli import console, evaluate_tables
 from pipeline.cli.console import JsonFlag
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.evaluate.identification import Search
-    from pipeline.evaluate.liveness import Share
+    from pipeline.domain.fmr import FmrModel
+    from pipeline.evaluate.comparisons import Comparisons
+    from pipeline.evaluate.in_force import Rule
     from pipeline.evaluate.sightings import Labels, Sighting
-    from pipeline.evaluate.strata import Stratum
     from pipeline.vision.engine import OnnxEngine, Pad
     from pipeline.vision.faces import Face
 
@@ -33,7 +32,11 @@ Drawn = Annotated[bool, typer.Option("--drawn", help="Allow the models of people
 Gated = Annotated[
     bool, typer.Option("--terminal-gate", help="Acquire only faces that the agents would judge at a terminal.")
 ]
-_MOST_NAMED = 20
+Calibration = Annotated[
+    Path | None, typer.Option(help="Write the false match rates measured here to FILE, as a table of fmr.toml.")
+]
+FPIR = 1e-2
+"""Of one search: where FNIR is told for comparison."""
 
 
 @app.command()
@@ -53,14 +56,17 @@ def recognition(
     ] = None,
     terminal_gate: Gated = False,
     drawn: Drawn = False,
+    calibration: Calibration = None,
     json: JsonFlag = False,
 ) -> None:
-    """FNMR where FMR is held, EER, AUC, and FPIR and FNIR of searching galleries of growing size (ISO/IEC 19795-1).
+    """FNMR where FMR is held, EER, AUC, and FPIR and FNIR of searching galleries of growing size (ISO/IEC 19795-1),
+    at the manifest's threshold, at a given FPIR, and in force: where the threshold rises with the gallery.
 
     Failures to detect and to acquire a face are counted apart. Intervals draw people anew, not pairs."""
     from pipeline.evaluate import recognition as rates
     from pipeline.evaluate.comparisons import compare
-    from pipeline.evaluate.identification import searches
+    from pipeline.evaluate.identification import at_fpir, searches
+    from pipeline.evaluate.in_force import in_force, limits
     from pipeline.evaluate.sightings import placed, read_index, read_table
     from pipeline.evaluate.strata import by as split
     from pipeline.evaluate.strata import check_names
@@ -91,10 +97,21 @@ def recognition(
         for row in split(comparisons, seen, name, threshold)
     ]
     found = searches(comparisons, match, tuple(dict.fromkeys((0.0, margin))))
+    measured = _false_matches(comparisons, f"{len(seen)} pictures of {images.resolve().name}", engine, calibration)
+    model = engine.fmr or measured
+    rule = None if model is None else rule_of(model, engine.thresholds)
     result = {
         **asdict(figures),
         "identification": [asdict(row) for row in found if row.margin == 0],
         "identification_with_margin": [asdict(row) for row in found if row.margin],
+        "identification_at_fpir": [asdict(row) for row in at_fpir(comparisons, FPIR)],
+        "identification_in_force": [] if rule is None else [asdict(r) for r in in_force(comparisons, rule)],
+        "identification_of_all_templates": (
+            [] if rule is None else [asdict(row) for row in in_force(comparisons, rule, every=True)]
+        ),
+        "limits": None if rule is None else limits(rule),
+        "false_matches": None if model is None else asdict(model),
+        "false_matches_measured": None if measured is None else asdict(measured),
         "by": [asdict(row) for row in strata],
         "thresholds": dict(engine.thresholds),
         "not_compared": comparisons.not_compared,
@@ -102,7 +119,7 @@ def recognition(
         "left_out": len(rows) - len(kept),
         "terminal_gate": terminal_gate,
     }
-    console.finish(result, as_json=json, show=lambda: _show_recognition(result, found, strata))
+    console.finish(result, as_json=json, show=lambda: evaluate_tables.recognition(result, found, strata))
 
 
 @app.command()
@@ -151,7 +168,9 @@ def liveness(
         "terminal_gate": terminal_gate,
     }
     console.finish(
-        result, as_json=json, show=lambda: _show_liveness(result, [*figures.attacks, figures.bona_fide], eyes)
+        result,
+        as_json=json,
+        show=lambda: evaluate_tables.liveness(result, [*figures.attacks, figures.bona_fide], eyes),
     )
 
 
@@ -181,6 +200,52 @@ def open_engine(models: Path | None, pad: Pad, *, embedder: str | None = None, d
         embedder=embedder,
         drawn=drawn or vision.drawn_models == "allowed",
     )
+
+
+def rule_of(model: FmrModel, of_model: Mapping[str, float]) -> Rule:
+    """The rule in force: the settings', for an embedder with these false match rates and these thresholds."""
+    from pipeline.domain.fmr import Trials
+    from pipeline.evaluate.in_force import Rule
+    from pipeline.vision.thresholds import thresholds
+
+    vision = console.settings().vision
+    limits = thresholds(vision, of_model)
+    return Rule(
+        model=model,
+        match=limits.match,
+        margin=limits.margin,
+        trials=Trials(frames=vision.patience, attempts=vision.max_attempts),
+        max_fpir=vision.max_fpir,
+    )
+
+
+def _false_matches(
+    comparisons: Comparisons, data: str, engine: OnnxEngine, calibration: Path | None
+) -> FmrModel | None:
+    """What these comparisons say of the embedder's false matches, written to `calibration` where that is wanted; None
+    where they are too few to say anything, which is a `UsageError` for who wants it written."""
+    from pipeline.evaluate.calibration import calibrate
+    from pipeline.vision.models import known
+    from pipeline.vision.thresholds import as_toml
+
+    try:
+        measured = calibrate(comparisons, data)
+    except UsageError:
+        if calibration is not None:
+            raise
+        return None
+    spec = known(engine.embedder_sha256)
+    if calibration is not None and spec is not None:
+        written(calibration, as_toml(spec.name, spec.sha256, measured))
+    return measured
+
+
+def written(path: Path, text: str) -> None:
+    """A file of a command's; raises `UsageError` where it cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"writing {path}: {error.strerror}; name a file in a folder that is there") from None
 
 
 def sight(engine: OnnxEngine, files: Mapping[str, Path], rows: Sequence[Labels], *, gated: bool) -> list[Sighting]:
@@ -257,110 +322,3 @@ def _liveness_row(sighting: Sighting, threshold: float) -> dict[str, Any]:
         "right": None if score is None else (score >= threshold) == is_live(sighting),
         "eyes_open": None if face is None else face.eyes_open,
     }
-
-
-def _show_recognition(result: Mapping[str, Any], found: Sequence[Search], strata: Sequence[Stratum]) -> None:
-    _show_failures(result)
-    console.out.print(
-        f"{result['mated']} mated pairs of {result['mated_people']} people, {result['non_mated']} non-mated pairs of "
-        f"{result['people']}; EER {_rate(result['eer'], result['eer_ci'])}, "
-        f"AUC {_plain(result['auc'], result['auc_ci'])}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    table = Table("FMR", "threshold", "FNMR (95 %)", "missed", "")
-    for row in result["fnmr_at_fmr"]:
-        if row["threshold"] is None:
-            table.add_row(f"{row['fmr']:g}", "-", "-", "-", row["note"])
-        else:
-            table.add_row(
-                f"{row['fmr']:g}",
-                f"{row['threshold']:.3f}",
-                _rate(row["fnmr"], row["ci"]),
-                f"{row['missed']} of {row['mated']}",
-                row["note"],
-            )
-    console.show_table(table)
-    table = Table("threshold in use", "cosine", "FMR (95 %)", "FNMR (95 %)", "missed")
-    for row in result["at_thresholds"]:
-        table.add_row(
-            row["name"],
-            f"{row['threshold']:.3f}",
-            _rate(row["fmr"], row["fmr_ci"]),
-            _rate(row["fnmr"], row["fnmr_ci"]),
-            f"{row['missed']} of {row['mated']}",
-        )
-    console.show_table(table)
-    table = Table("gallery", "threshold", "margin", "FPIR (95 %)", "FNIR (95 %)")
-    for search in found:
-        table.add_row(
-            str(search.n),
-            f"{search.threshold:.3f}",
-            f"{search.margin:g}",
-            _rate(search.fpir, search.fpir_ci),
-            _rate(search.fnir, search.fnir_ci),
-        )
-    console.show_table(table)
-    if strata:
-        table = Table("by", "class", "cosine", "pictures", "FNMR (95 %)", "missed", "FMR (95 %)")
-        for part in strata:
-            table.add_row(
-                part.by,
-                part.name,
-                f"{part.threshold:.3f}",
-                str(part.pictures),
-                _rate(part.fnmr, part.fnmr_ci),
-                f"{part.missed} of {part.mated}",
-                _rate(part.fmr, part.fmr_ci),
-            )
-        console.show_table(table)
-
-
-def _show_liveness(result: Mapping[str, Any], shares: Sequence[Share], eyes: Any) -> None:  # noqa: ANN401 - Eyes or None
-    _show_failures(result)
-    said = "provisional: not validated on data it was not chosen on" if result["provisional"] else "validated"
-    console.out.print(
-        f"threshold {result['threshold']:g} ({said}); AUC {_plain(result['auc'], result['auc_ci'])}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    table = Table("presentations", "rate", "value (95 %)", "errors", "non-responses")
-    for share in shares:
-        table.add_row(
-            share.name,
-            "BPCER" if share.name == "live" else "APCER",
-            _rate(share.rate, share.ci),
-            f"{share.errors} of {share.classified}",
-            str(share.non_responses),
-        )
-    if eyes is not None:
-        for share, what in ((eyes.closed_accepted, "said open"), (eyes.open_refused, "not said open")):
-            table.add_row(
-                f"eyes {share.name}",
-                what,
-                _rate(share.rate, share.ci),
-                f"{share.errors} of {share.classified}",
-                str(share.non_responses),
-            )
-    console.show_table(table)
-
-
-def _show_failures(result: Mapping[str, Any]) -> None:
-    failures = result["failures"]
-    console.out.print(
-        f"{result['pictures']} pictures: {failures['unreadable']} unreadable, failure to detect "
-        f"{_rate(result['failure_to_detect']['rate'], result['failure_to_detect']['ci'])}, failure to acquire "
-        f"{_rate(result['failure_to_acquire']['rate'], result['failure_to_acquire']['ci'])}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for failed in result["failed"][:_MOST_NAMED]:
-        console.note(f"{failed['outcome'].replace('_', ' ')}: {failed['error'] or failed['file']} ({failed['file']})")
-
-
-def _rate(value: float | None, interval: Sequence[float]) -> str:
-    return "no data" if value is None else f"{value:.3%} ({interval[0]:.3%} to {interval[1]:.3%})"
-
-
-def _plain(value: float | None, interval: Sequence[float]) -> str:
-    return "no data" if value is None else f"{value:.5f} ({interval[0]:.5f} to {interval[1]:.5f})"

@@ -23,6 +23,7 @@ from pipeline.cli import (
     embed,
     enrol,
     evaluate,
+    evaluate_crowd,
     gallery,
     gateway,
     keys,
@@ -75,4 +76,5 @@ app.command(rich_help_panel=RIGHTS)(enrol.enrol)
 app.add_typer(rights.app, name="consent", rich_help_panel=RIGHTS)
 app.command(rich_help_panel=RIGHTS)(rights.erase)
 app.command(rich_help_panel=MEASURE)(bench.bench)
+evaluate.app.command("crowd")(evaluate_crowd.crowd)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)

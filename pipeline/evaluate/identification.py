@@ -2,8 +2,9 @@
 
 A search answers with the most similar template when it reaches the threshold (and, with a margin, when no other
 person's comes closer to it than that). FPIR is the share of probes of people who are not enrolled that get an answer;
-FNIR the share of probes of enrolled people that are not answered with their own. One picture per person is enrolled;
-the probes of enrolled people are the second pictures of mated pairs, those of others everybody's enrolled picture.
+FNIR the share of probes of enrolled people that are not answered with their own. One picture per person is enrolled,
+or every one that is not the probe (a person then resembles a probe as much as their most similar picture does); the
+probes of enrolled people are the second pictures of mated pairs, those of others everybody's enrolled picture.
 
 No gallery is drawn: of a probe, with k of the M other people at or above the threshold, the chance that a random
 gallery of N of them holds none is C(M - k, N) / C(M, N): the rates are exact means over all galleries of that size.
@@ -22,7 +23,8 @@ from pipeline.evaluate.comparisons import Comparisons, Floats
 from pipeline.evaluate.intervals import Interval, log_choose, percentiles, zero_errors_bound
 from pipeline.evaluate.resampling import SEED, draws, ratio
 
-_REPLICATES = 400
+REPLICATES = 400
+_STEPS = 40
 _MOST_PEOPLE = 4000
 """People of whom all pairs are held as one matrix; more are not needed for what the data can say."""
 
@@ -42,15 +44,40 @@ class Search:
     probes_enrolled: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtFpir:
+    """FNIR where the FPIR of one search is held: `threshold` is the lowest that does."""
+
+    n: int
+    fpir: float
+    threshold: float
+    fnir: float
+    fnir_ci: Interval
+
+
 def searches(
     comparisons: Comparisons, threshold: float, margins: Sequence[float] = (0.0,), *, seed: int = SEED
 ) -> list[Search]:
     """Rates for growing galleries, up to everybody but the probe; empty where there are no mated pairs or no others."""
-    world = _World.of(comparisons)
+    world = World.of(comparisons)
     if world is None:
         return []
-    weights = draws(world.people, _REPLICATES, seed)
+    weights = draws(world.people, REPLICATES, seed)
     return [world.search(n, threshold, margin, weights) for n in sizes(world.people - 1) for margin in margins]
+
+
+def at_fpir(comparisons: Comparisons, fpir: float, *, seed: int = SEED) -> list[AtFpir]:
+    """FNIR at this FPIR for growing galleries, one picture each; empty as `searches`."""
+    world = World.of(comparisons)
+    if world is None:
+        return []
+    weights = draws(world.people, REPLICATES, seed)
+    rows = []
+    for n in sizes(world.people - 1):
+        threshold = world.threshold_at(n, fpir)
+        found = world.search(n, threshold, 0.0, weights)
+        rows.append(AtFpir(n=n, fpir=fpir, threshold=threshold, fnir=found.fnir, fnir_ci=found.fnir_ci))
+    return rows
 
 
 def sizes(most: int) -> list[int]:
@@ -60,48 +87,68 @@ def sizes(most: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _World:
+class World:
     """`impostors` (people, people): row i, the score of person i's enrolled picture as a probe against each other's
     template, minus infinity against their own; `probes` (m, people) the same for the second pictures of mated pairs,
-    with their own score apart in `own` (m,) and whose they are in `owner` (m,).
+    with their own score apart in `own` (m,) and whose they are in `owner` (m,). `templates` are enrolled in all.
     """
 
     impostors: Floats
     probes: Floats
     own: Floats
     owner: npt.NDArray[np.int32]
+    templates: int
 
     @property
     def people(self) -> int:
+        """Whoever can be enrolled."""
         return len(self.impostors)
 
     @classmethod
-    def of(cls, comparisons: Comparisons) -> _World | None:
-        """One enrolled picture per person: the first of a mated pair where there is one."""
+    def of(cls, comparisons: Comparisons, *, every: bool = False) -> World | None:
+        """The pictures as a gallery and its probes: enrolled is the first picture of a mated pair where a person has
+        one, or with `every` each picture."""
         if not comparisons.mated.size or comparisons.people < 2:
             return None
+        person, pairs = comparisons.person, comparisons.mated_pictures
         reference = np.full(comparisons.people, -1)
-        for picture in [*comparisons.mated_pictures[:, 0], *range(len(comparisons.person))]:
-            who = comparisons.person[picture]
-            if reference[who] < 0:
-                reference[who] = picture
-        # Only pairs whose first picture is the enrolled one: another is no search against this gallery.
-        pairs = [pair for pair in comparisons.mated_pictures if reference[comparisons.person[pair[0]]] == pair[0]]
+        for picture in [*pairs[:, 0], *range(len(person))]:
+            if reference[person[picture]] < 0:
+                reference[person[picture]] = picture
         kept = np.arange(comparisons.people)
         if comparisons.people > _MOST_PEOPLE:
-            owners = np.unique([comparisons.person[pair[0]] for pair in pairs])
+            owners = np.unique(person[pairs[:, 0]])
             kept = np.concatenate([owners, np.setdiff1d(kept, owners)])[:_MOST_PEOPLE]
         place = np.full(comparisons.people, -1)
         place[kept] = np.arange(len(kept))
-        pairs = [pair for pair in pairs if place[comparisons.person[pair[0]]] >= 0]
-        owner = place[[comparisons.person[pair[0]] for pair in pairs]].astype(np.int32)
-        gallery = comparisons.embeddings[reference[kept]].astype(np.float64)
-        impostors = gallery @ gallery.T
+        enrolled = np.flatnonzero(place[person] >= 0) if every else reference[kept]
+        enrolled = enrolled[np.argsort(place[person[enrolled]], kind="stable")]
+        gallery = comparisons.embeddings[enrolled].astype(np.float64)
+        starts = np.searchsorted(place[person[enrolled]], np.arange(len(kept)))
+
+        def against(pictures: npt.NDArray[np.integer]) -> Floats:
+            scores = comparisons.embeddings[pictures].astype(np.float64) @ gallery.T
+            return np.asarray(np.maximum.reduceat(scores, starts, axis=1))
+
+        mates = _mates(pairs) if every else _mates(pairs[reference[person[pairs[:, 0]]] == pairs[:, 0]], both=False)
+        taken = np.array([picture for picture in mates if place[person[picture]] >= 0], np.int64)
+        owner = place[person[taken]].astype(np.int32)
+        impostors = against(reference[kept])
         np.fill_diagonal(impostors, -np.inf)
-        probes = comparisons.embeddings[[pair[1] for pair in pairs]].astype(np.float64) @ gallery.T
-        own = probes[np.arange(len(pairs)), owner].copy()
-        probes[np.arange(len(pairs)), owner] = -np.inf
-        return cls(impostors, probes, own, owner)
+        probes = against(taken)
+        vectors = comparisons.embeddings.astype(np.float64)
+        own = np.array([max(vectors[probe] @ vectors[mate] for mate in mates[probe]) for probe in taken.tolist()])
+        probes[np.arange(len(taken)), owner] = -np.inf
+        return cls(impostors, probes, own, owner, len(enrolled))
+
+    def threshold_at(self, n: int, fpir: float) -> float:
+        """The lowest threshold at which the FPIR of a search among `n` people is at most `fpir`."""
+        everybody = np.ones((1, self.people))
+        low, high = -1.0, 1.0 + 1e-6
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._fpir(n, middle, 0.0, everybody)[0] <= fpir else (middle, high)
+        return high
 
     def search(self, n: int, threshold: float, margin: float, weights: Floats) -> Search:
         """Both rates and their intervals; `weights` (replicates, people)."""
@@ -153,6 +200,16 @@ class _World:
         missed = 1.0 - reached * _absent(others, competing, n - 1)
         drawn = weights[:, self.owner]
         return ratio((drawn * missed).sum(axis=1), drawn.sum(axis=1))
+
+
+def _mates(pairs: npt.NDArray[np.integer], *, both: bool = True) -> dict[int, list[int]]:
+    """The mates of each picture that is searched for: the second of a pair, or with `both` either one."""
+    found: dict[int, list[int]] = {}
+    for one, two in pairs.tolist():
+        found.setdefault(two, []).append(one)
+        if both:
+            found.setdefault(one, []).append(two)
+    return found
 
 
 def _absent(pool: Floats, marked: Floats, chosen: int) -> Floats:

@@ -44,7 +44,7 @@ class Plan:
 
 def drawn(plan: Plan, work: Path, *, workers: int = WORKERS) -> dict[str, npt.NDArray[Any]]:
     """All rows of `plan`, mapped read-only from `work`; draws the chunks that are not there yet in `workers` processes
-    (1: in this one).
+    (1: in this one, 0: not at all, so that their rows are zero).
     """
     folder = work / f"{plan.name}-{plan.version}-{plan.chunks}x{plan.rows}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def drawn(plan: Plan, work: Path, *, workers: int = WORKERS) -> dict[str, npt.ND
             made.flush()
             unfinished.rename(file)
     missing = [chunk for chunk in range(plan.chunks) if not _marker(folder, chunk).exists()]
-    if missing:
+    if missing and workers:
         _draw(plan, folder, missing, workers)
     return {field: np.load(folder / f"{field}.npy", mmap_mode="r") for field in plan.fields}
 

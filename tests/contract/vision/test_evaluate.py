@@ -90,6 +90,32 @@ def test_searching_grows_with_the_gallery(congress: dict[str, Any]) -> None:
     assert all(row["threshold"] == congress["thresholds"]["match"] for row in rows)
 
 
+def test_fnir_is_at_most_two_percent_where_one_search_in_a_hundred_finds_a_stranger(congress: dict[str, Any]) -> None:
+    """At any size that 499 people allow; what that proves is bounded by 61 people with a mated pair."""
+    rows = congress["identification_at_fpir"]
+    assert [row["n"] for row in rows] == [1, 3, 10, 30, 100, 300, 498]
+    for row in rows:
+        assert row["fpir"] == 0.01
+        assert row["fnir"] <= 0.02
+        assert row["threshold"] < congress["thresholds"]["match"]
+
+
+def test_in_force_a_face_alone_goes_as_far_as_the_data(congress: dict[str, Any]) -> None:
+    """The threshold rises with the gallery, keeps the rate of a whole transaction, and beyond some hundred templates
+    the last four digits are asked for; the shipped false match rates are those of these very pictures."""
+    shipped, measured = congress["false_matches"], congress["false_matches_measured"]
+    assert {"people": 499, "comparisons": 223_239, "pairs": 499 * 498 // 2}.items() <= shipped.items()
+    assert shipped["points"] == [pytest.approx(point, rel=1e-2) for point in measured["points"]]
+    most = congress["limits"]["templates"]
+    for rows in (congress["identification_in_force"], congress["identification_of_all_templates"]):
+        assert [row["threshold"] for row in rows] == sorted(row["threshold"] for row in rows)
+        for row in rows:
+            assert row["supported"] == (row["templates"] <= most) == (row["claim"] is None)
+            assert row["fpir_transaction"] <= 0.01 * (1 + 1e-9) or not row["supported"]
+            assert row["fpir"] <= 0.01
+        assert rows[-1]["claim"] == "last_four"
+
+
 def test_the_strata_hold_every_comparison(congress: dict[str, Any]) -> None:
     """At each of the two thresholds, the classes of size, light, pose and source add up."""
     for name in ("size", "light", "pose", "source"):
