@@ -144,7 +144,7 @@ class Hot(Section):
     max_payers: int = Field(20_000, ge=1)
     max_age_s: int = Field(14 * 86_400, ge=1, description="payers not seen for longer leave it")
     verify_share: float = Field(0.01, ge=0, le=1, description="hot hits that are also searched exactly")
-    timeout_ms: int = Field(50, ge=1, description="budget of one Redis call; none is on the payment path")
+    timeout_ms: int = Field(1_000, ge=1, description="budget of one Redis call; none is on the payment path")
 
 
 class Risk(Section):

@@ -43,7 +43,8 @@ class HotSearch:
         results: Counter[str] = Counter()
         answers: list[Match | None] = [None] * len(probes)
         leading: list[tuple[int, Lead, Around]] = []
-        for row, found in enumerate(self._mirror.search(probes)):
+        found_hot = self._mirror.search(probes) if self._neighbours.settled else []
+        for row, found in enumerate(found_hot):
             around = self._led(found)
             if found is not None and isinstance(around, Around):
                 leading.append((row, found, around))

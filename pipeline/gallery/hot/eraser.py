@@ -1,8 +1,8 @@
 """Taking a payer out of the hot tier for good, from outside of the agents that mirror it.
 
-Every key space of a Redis is gone through, whatever its region, model and key version, and the one that agents use now
-even where it is not there yet: its tombstone stands before any of them could put the payer. A space whose key version
-the keyring has no more is of no use to anybody and is removed.
+Every key space of a Redis is gone through, whatever its region, model and key version. With the model given, so is the
+one that agents use now even where it is not there yet: its tombstone stands before any of them could put the payer. A
+space whose key version the keyring has no more is of no use to anybody and is removed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ TIMEOUT_MS = 2_000
 class HotEraser:
     """Erases from the Redis of the settings; a call to it takes at most `TIMEOUT_MS`."""
 
-    def __init__(self, redis: Redis, hot: Hot, keyring: Keyring, *, model_sha256: str) -> None:
+    def __init__(self, redis: Redis, hot: Hot, keyring: Keyring, *, model_sha256: str | None = None) -> None:
         self._url = redis.url
         self._hot = hot
         self._keyring = keyring
-        self._now = Space(hot.region, model_sha256, keyring.gallery_version)
+        self._now = None if model_sha256 is None else Space(hot.region, model_sha256, keyring.gallery_version)
 
     def erase(self, payer_id: str) -> int:
         """Takes the payer out and refuses puts for a day; returns in how many key spaces. Idempotent. Raises
@@ -45,12 +45,14 @@ class HotEraser:
 
     def _spaces(self) -> Iterator[tuple[HotStore, EntrySeal | None]]:
         """Each key space, with None for one that nobody can read."""
-        first = self._store(self._now)
+        finder = self._store(self._now or Space(self._hot.region, "", 1))
         try:
-            others = {space for space in first.spaces() if space.prefix != self._now.prefix}
+            found = {space.prefix: space for space in finder.spaces()}
         finally:
-            first.close()
-        for space in (self._now, *sorted(others, key=lambda each: each.prefix)):
+            finder.close()
+        if self._now is not None:
+            found[self._now.prefix] = self._now
+        for space in found.values():
             store = self._store(space)
             try:
                 yield store, self._seal(space)

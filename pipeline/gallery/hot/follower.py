@@ -4,9 +4,10 @@
                                                                                     `--anything else: read all--'
 
 A record of the log says which payer changed; the entry itself is read from the hash, so a record that is read twice or
-late does no harm. Everything is read anew at the start, when the server or the epoch is another one, when the number
-goes back, and when numbers are missing (trimmed away, or written by nobody here). Waiting calls end by themselves each
-half second, so that a silent Redis is noticed; after a failure the pause grows to two seconds.
+late does no harm. Each second, and after each failure, it is looked where Redis is. Everything is read anew at the
+start, when the server or the epoch is another one, when the number goes back, and when numbers are missing (trimmed
+away, or written by nobody here). Waiting calls end by themselves each half second, so that a silent Redis is noticed;
+after a failure the pause grows to two seconds.
 
 A mirror that does not hear from Redis goes on answering: an answer must hold in the exact index of this process, which
 hears of erased and new payers from Kafka, so age costs answers and cannot make one wrong. But nobody's vectors stay
@@ -34,7 +35,7 @@ State = Literal["cold", "following", "lost"]
 STATES: tuple[State, ...] = ("cold", "following", "lost")
 
 FORGET_AFTER_S = 3_600.0
-_LOOK_S = 1.0
+LOOK_S = 1.0
 _TIDY_S = 60.0
 _PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -49,6 +50,7 @@ class Follower:
         mirror: Mirror,
         *,
         alive: Callable[[str], bool | None],
+        look_s: float = LOOK_S,
         forget_after_s: float = FORGET_AFTER_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -56,10 +58,11 @@ class Follower:
         self._seal = seal
         self._mirror = mirror
         self._alive = alive
+        self._look_s = look_s
         self._forget_after_s = forget_after_s
         self._clock = clock
         self._heard_s = clock()
-        self._looked_s = self._tidied_s = float("-inf")
+        self._looked_s = self._tidied_s = self._read_s = float("-inf")
         self._at: Position | None = None
         self._behind = False
         self._stop = threading.Event()
@@ -105,7 +108,7 @@ class Follower:
 
     def _step(self) -> None:
         """One look at Redis; raises `RedisUnavailable`."""
-        if self._clock() - self._looked_s >= _LOOK_S:
+        if self._clock() - self._looked_s >= self._look_s:
             self._look()
         at = self._at
         if at is None:  # pragma: no cover - `_look` has set it
@@ -137,10 +140,14 @@ class Follower:
         if self._clock() - self._tidied_s >= _TIDY_S:
             self._tidied_s = self._clock()
             self._store.tidy()
-            self._drop_dead()
 
     def _reload(self, reason: str) -> None:
         metrics.HOT_RELOADS.labels(reason).inc()
+        if self._clock() - self._read_s < self._look_s:
+            # Whatever asks for it again and again, reading everything stays rare.
+            self._stop.wait(self._look_s)
+        if reason == "gap":
+            self._store.tidy()
         # The position comes first: what changes while we read is read again from the log.
         self._at, self._behind = None, False
         there = self._store.position()
@@ -152,7 +159,7 @@ class Follower:
                 seen.add(tag)
             self._hear()
         self._mirror.keep_only(seen)
-        self._at = there
+        self._at, self._read_s = there, self._clock()
         self._set("following")
         log.info("hot_tier_loaded", reason=reason, payers=self._mirror.payers)
 
@@ -170,7 +177,8 @@ class Follower:
                 self._take(tag, sealed)
 
     def _take(self, tag: str, sealed: bytes) -> bool:
-        """Into the mirror with an entry; False for one that is none of ours."""
+        """Into the mirror with an entry; False for one that is none of ours, and for one of a payer whom the gallery
+        does not have: an erasure that did not reach Redis, or that Redis has lost."""
         try:
             entry = self._seal.open(tag, sealed, self._mirror.dimension)
             self._mirror.put(tag, entry)
@@ -179,18 +187,12 @@ class Follower:
         except ValueError:
             metrics.HOT_REFUSED.labels("vector_invalid").inc()
         else:
-            # An erasure that came between reading the entry and putting it is not overtaken.
+            # Asked after the entry is there: an erasure in between finds it, or we see here that it happened.
             if self._alive(entry.payer_id) is not False:
                 return True
+            self._store.drop(tag)
         self._mirror.drop(tag)
         return False
-
-    def _drop_dead(self) -> None:
-        """Entries of payers whom the gallery does not have: an erasure that did not reach Redis, or that Redis lost."""
-        for tag, payer_id in self._mirror.hot():
-            if self._alive(payer_id) is False:
-                self._store.drop(tag)
-                self._mirror.drop(tag)
 
     def _hear(self) -> None:
         self._heard_s = self._clock()

@@ -25,7 +25,8 @@ from pipeline.ports import Vector
 
 _FIRST_ROWS = 256
 _AT_ONCE = 256
-_PENDING_AT_ONCE = 256
+_PENDING_AT_ONCE = 64
+_VERY_NEAR = 0.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +63,8 @@ class Neighbours:
 
     @property
     def settled(self) -> bool:
-        """Whether every template added has been compared."""
+        """Whether every template added has been compared. Asked without the lock: what is pending leaves the list when
+        it has been dealt with, not before."""
         return not self._pending
 
     @property
@@ -122,56 +124,69 @@ class Neighbours:
                 self._some_work.notify_all()
 
     def work(self, timeout_s: float) -> bool:
-        """Does one piece of what is to do, waiting up to `timeout_s` for some; False when there was none."""
+        """Does one piece of what is to do, waiting up to `timeout_s` for some; False when there was none. One thread
+        may call it. It computes without the lock: no search waits for it."""
         with self._lock:
             if not self._pending and not self._wanted:
                 self._some_work.wait(timeout_s)
-            if self._pending:
-                self._compare()
-                return True
-            if not self._wanted:
-                return False
-            names = list(self._wanted)[:_AT_ONCE]
+            some = self._pending[:_PENDING_AT_ONCE]
+            names = [] if some else list(self._wanted)[:_AT_ONCE]
             chosen = [(name, *self._wanted.pop(name)) for name in names]
             # The rows are there before the count begins: whoever is added from here on is compared with them.
             rows = [self._row(name, payer_id, vector) for name, payer_id, vector in chosen]
+        if some:
+            self._compare(some)
+        elif chosen:
+            self._scan(chosen, rows)
+        return bool(some or chosen)
+
+    def _scan(self, chosen: Sequence[tuple[str, str, Vector]], rows: Sequence[int]) -> None:
         found = scan(
             self._gallery,
             np.stack([vector for _, _, vector in chosen]),
             [payer_id for _, payer_id, _ in chosen],
             self.rule.nearest,
         )
+        judged = least(self.rule, self._gallery.dimension, found.counts)
         with self._lock:
             self._spread = (found.second, found.payers)
-            taken: list[int] = []
-            for number, ((name, _, vector), row) in enumerate(zip(chosen, rows, strict=True)):
-                # It may have been dropped meanwhile, and its row may be another's.
-                if self._rows.get(name) == row and np.array_equal(self._vectors[row], vector):
-                    self._counts[row] += found.counts[number]
+            for number, (row, (name, _, _)) in enumerate(zip(rows, chosen, strict=True)):
+                # It may have been dropped meanwhile; only this thread gives a row to another.
+                if self._rows.get(name) == row:
+                    self._counts[row], self._least[row] = found.counts[number], judged[number]
                     self._nearest[row] = found.nearest[number]
                     self._known[row] = True
-                    taken.append(row)
-            self._judge(np.array(taken, np.int64))
-        return True
 
-    def _compare(self) -> None:
-        some, self._pending = self._pending[:_PENDING_AT_ONCE], self._pending[_PENDING_AT_ONCE:]
-        rows = np.fromiter(self._rows.values(), np.int64, len(self._rows))
-        place = {row: at for at, row in enumerate(rows.tolist())}
-        cosines = self._vectors[rows] @ np.stack([vector for _, vector in some]).T + ROUNDING
+    def _compare(self, some: Sequence[tuple[str, Vector]]) -> None:
+        with self._lock:
+            rows = np.fromiter(self._rows.values(), np.int64, len(self._rows))
+            place = {row: at for at, row in enumerate(rows.tolist())}
+            own = [[place[row] for row in self._rows_of.get(payer_id, ())] for payer_id, _ in some]
+            vectors, counts = self._vectors[rows], self._counts[rows]
+        cosines = vectors @ np.stack([vector for _, vector in some]).T + ROUNDING
         bins = np.clip(np.searchsorted(EDGES, cosines, side="right") - 1, 0, BINS - 1)
-        near = np.zeros(len(rows), np.bool_)
+        moved = np.zeros(len(rows), np.bool_)
+        closer: dict[int, tuple[str, ...]] = {}
         for column, (payer_id, _) in enumerate(some):
             others = np.ones(len(rows), np.bool_)
-            others[[place[row] for row in self._rows_of.get(payer_id, ())]] = False
-            self._counts[rows[others], bins[others, column]] += 1
+            others[own[column]] = False
+            # A newcomer who is very near joins those compared with exactly, while there is room.
+            for at in np.flatnonzero(others & (cosines[:, column] >= _VERY_NEAR)).tolist():
+                nearest = closer.get(at, self._nearest[rows[at]])
+                if len(nearest) < 2 * self.rule.nearest:
+                    closer[at] = (*nearest, payer_id)
+                    others[at] = False
+            counts[others, bins[others, column]] += 1
             # Those in the first bin move nothing that is worth working out again: a million add less than 1e-9.
-            near |= others & (bins[:, column] > 0)
-        self._judge(rows[near])
-
-    def _judge(self, rows: npt.NDArray[np.int64]) -> None:
-        rows = rows[self._known[rows]]
-        self._least[rows] = least(self.rule, self._gallery.dimension, self._counts[rows])
+            moved |= others & (bins[:, column] > 0)
+        judged = least(self.rule, self._gallery.dimension, counts[moved])
+        with self._lock:
+            # A row dropped meanwhile is nobody's until this thread gives it away, and then begins anew.
+            self._counts[rows] = counts
+            self._least[rows[moved]] = judged
+            for at, nearest in closer.items():
+                self._nearest[rows[at]] = nearest
+            del self._pending[: len(some)]
 
     def _row(self, template_id: str, payer_id: str, vector: Vector) -> int:
         if not self._free:
@@ -181,6 +196,7 @@ class Neighbours:
         self._payers[row] = payer_id
         self._rows_of.setdefault(payer_id, set()).add(row)
         self._vectors[row] = vector
+        self._counts[row], self._least[row], self._nearest[row] = 0, NEVER, ()
         return row
 
     def _forget(self, template_id: str) -> None:
@@ -189,17 +205,13 @@ class Neighbours:
         if row is None:
             return
         self._vectors[row] = 0.0
-        self._counts[row] = 0
         self._known[row] = False
-        self._least[row] = NEVER
         rows = self._rows_of[self._payers[row]]
         rows.discard(row)
         if not rows:
             del self._rows_of[self._payers[row]]
         self._payers[row], self._nearest[row] = "", ()
         self._free.append(row)
-        if not self._rows:
-            self._pending.clear()
 
     def _grow(self) -> None:
         before, after = len(self._payers), max(_FIRST_ROWS, 2 * len(self._payers))

@@ -110,6 +110,9 @@ log even where no entry was, for mirrors that have one from before."""
 TIDY = _COMMON + (
     """
 local gone = bound()
+local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+local seq = redis.call('HGET', KEYS[5], 'seq')
+if last and (not seq or last[1] ~= string.format('%.0f-0', seq)) then begin() end
 if redis.call('HLEN', KEYS[1]) ~= redis.call('ZCARD', KEYS[2]) then
   for _, tag in ipairs(redis.call('HKEYS', KEYS[1])) do
     if not redis.call('ZSCORE', KEYS[2], tag) then gone = gone + out(tag, 'drop') end
@@ -121,8 +124,8 @@ end
 return gone
 """
 )
-"""Keeps size and ages where nobody puts, and mends what the scripts never leave behind: entries without a time (no
-age would ever end them) and times without an entry."""
+"""Keeps size and ages where nobody puts, and mends what the scripts never leave behind: a log that ends with another
+number than the last one given, entries without a time (no age would ever end them) and times without an entry."""
 
 POSITION = """
 local found = redis.call('HMGET', KEYS[5], 'epoch', 'seq')

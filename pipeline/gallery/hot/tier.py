@@ -22,7 +22,7 @@ import structlog
 
 from pipeline import metrics
 from pipeline.gallery.hot.decide import HotSearch, agrees
-from pipeline.gallery.hot.follower import FORGET_AFTER_S, Follower, State
+from pipeline.gallery.hot.follower import FORGET_AFTER_S, LOOK_S, Follower, State
 from pipeline.gallery.hot.gallery import Gallery
 from pipeline.gallery.hot.layout import Entry, EntrySeal, Space
 from pipeline.gallery.hot.mirror import Mirror
@@ -68,6 +68,7 @@ class HotTier:
         ready: Callable[[], bool],
         verify_share: float,
         refresh_s: float = REFRESH_S,
+        look_s: float = LOOK_S,
         forget_after_s: float = FORGET_AFTER_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -84,7 +85,13 @@ class HotTier:
         self._search = HotSearch(gallery, self.mirror, self.neighbours)
         self._writer = Writer(store, seal, gallery, self.mirror, refresh_s=refresh_s, clock=clock)
         self._follower = Follower(
-            store, seal, self.mirror, alive=self._alive, forget_after_s=forget_after_s, clock=clock
+            store,
+            seal,
+            self.mirror,
+            alive=self._alive,
+            look_s=look_s,
+            forget_after_s=forget_after_s,
+            clock=clock,
         )
         self._stop = threading.Event()
         self._counter = threading.Thread(target=self._count, name="hot-neighbours", daemon=True)

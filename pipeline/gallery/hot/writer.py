@@ -1,8 +1,9 @@
 """The thread that puts payers into Redis after they were recognised, off the payment's path.
 
 `offer` only notes the payer in a bounded queue; when that is full, or the payer was written within the last minute, it
-is counted and forgotten: the next sighting offers again. A write that fails is not repeated for the same reason. After
-a failure the writer lets a second pass without trying, so that a dead Redis costs nothing.
+is counted and forgotten: the next sighting offers again. A write that fails is not repeated for the same reason; but
+what `changed` asks for (templates that are others now, or gone) is owed, and tried each second until Redis takes it.
+After a failure the writer lets a second pass without trying, so that a dead Redis costs nothing.
 
 A payer is written as the exact index has them at that moment. If they are erased in between, one of two things takes
 the entry out again: the tombstone, which refuses the put (`scripts.PUT`), or the look at the index after the put.
@@ -58,6 +59,7 @@ class Writer:
         self._jobs: queue.Queue[Job | None] = queue.Queue(size)
         self._lock = threading.Lock()
         self._offered: OrderedDict[str, float] = OrderedDict()
+        self._owed: set[str] = set()
         self._rest_until_s = float("-inf")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hot-writer", daemon=True)
@@ -77,7 +79,7 @@ class Writer:
     @property
     def idle(self) -> bool:
         """Whether all that was offered has been dealt with."""
-        return self._jobs.unfinished_tasks == 0
+        return self._jobs.unfinished_tasks == 0 and not self._owed
 
     def offer(self, payer_id: str) -> None:
         """A payer was recognised."""
@@ -93,7 +95,9 @@ class Writer:
 
     def changed(self, payer_id: str) -> None:
         """A hot payer's templates changed, or are gone."""
-        self._enqueue(("changed", payer_id))
+        if not self._enqueue(("changed", payer_id)):
+            with self._lock:
+                self._owed.add(payer_id)
 
     def _enqueue(self, job: Job) -> bool:
         try:
@@ -105,24 +109,32 @@ class Writer:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            job = self._jobs.get()
-            try:
-                if job is not None:
-                    self._do(*job)
-            finally:
-                self._jobs.task_done()
+            job: Job | None = None
+            with contextlib.suppress(queue.Empty):
+                job = self._jobs.get(timeout=_REST_S)
+                try:
+                    if job is not None:
+                        self._do(*job)
+                finally:
+                    self._jobs.task_done()
+            with self._lock:
+                owed = self._owed if self._clock() >= self._rest_until_s else set()
+                self._owed = self._owed - owed
+            for payer_id in owed:
+                self._do("changed", payer_id)
 
     def _do(self, what: str, payer_id: str) -> None:
-        if self._clock() < self._rest_until_s:
-            metrics.HOT_WRITES.labels("failed").inc()
-            return
-        try:
-            result = self._write(payer_id, anew=what == "changed")
-        except RedisUnavailable:
-            self._rest_until_s = self._clock() + _REST_S
+        result = "failed"
+        if self._clock() >= self._rest_until_s:
+            try:
+                result = self._write(payer_id, anew=what == "changed")
+            except RedisUnavailable:
+                self._rest_until_s = self._clock() + _REST_S
+        if result == "failed":
             with self._lock:
                 self._offered.pop(payer_id, None)
-            result = "failed"
+                if what == "changed":
+                    self._owed.add(payer_id)
         metrics.HOT_WRITES.labels(result).inc()
 
     def _write(self, payer_id: str, *, anew: bool) -> str:
