@@ -248,8 +248,9 @@ def _judge(vote: Vote, frame: Frame, face: SeenFace, policy: Policy) -> _Step:
 
 
 def _ask(vote: Vote, needed: Needed) -> _Step:
-    """Too many templates for a face: nothing more can come of this intent without what is asked for."""
-    return _say(replace(vote, closed=True), Advice(_ASKS[needed], final=True))
+    """Too many templates for a face: nothing comes of this intent without what is asked for. A claim may still arrive
+    with another camera's frames; beyond the PIN there is nothing to wait for."""
+    return _say(replace(vote, closed=vote.closed or needed == "pin"), Advice(_ASKS[needed], final=True))
 
 
 def _matches(face: SeenFace, threshold: float) -> bool:

@@ -87,9 +87,21 @@ def test_a_decision_names_the_threshold_that_was_in_force() -> None:
     ],
 )
 def test_too_many_templates_ask_for_a_claim(templates: int | None, claim: Claim, expected: str) -> None:
-    """Once, and then the vote is over: not even a perfect frame decides among more than the data support."""
+    """Once: not even a perfect frame decides among more than the data support."""
     perfect = face("ann", 0.99, ahead=0.9)
     assert told_among(templates, perfect, perfect, claim=claim) == [expected, None]
+
+
+@pytest.mark.parametrize(("claim", "then"), [("none", "=ann"), ("full_number", None)])
+def test_a_claim_that_arrives_with_later_frames_is_heard(claim: Claim, then: str | None) -> None:
+    """Of a camera that knows of no claims the first frame may be; beyond the PIN there is nothing to wait for."""
+    perfect = face("ann", 0.99, ahead=0.9)
+    frames = [
+        replace(seen(perfect), templates=10_000, claim=claim),
+        replace(seen(perfect, at_ms=200), templates=3, claim="full_number"),
+    ]
+    answers = [told(answer) for answer in run(frames, LIMITED)[1]]
+    assert answers[1] == then
 
 
 @pytest.mark.parametrize("claim", ["last_four", "full_number"])
