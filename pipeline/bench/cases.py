@@ -25,6 +25,7 @@ class Case(StrEnum):
     EMBED = "embed"
     ENGINE = "engine"
     GPU = "gpu"
+    HOT = "hot"
     MATCH = "match"
     SETTLE = "settle"
 
@@ -116,6 +117,14 @@ def _gpu(needs: Needs, report: Report) -> None:
     report.rows += gpu.run(needs.rounds, *_folders(needs))
 
 
+def _hot(needs: Needs, report: Report) -> None:
+    from pipeline.bench import hot
+
+    rows, skipped = hot.run(hot.HotPlan(rounds=needs.rounds, models=needs.models, people=needs.people))
+    report.rows += rows
+    report.skipped.update(skipped)
+
+
 def _match(needs: Needs, report: Report) -> None:
     from pipeline.bench import match
     from pipeline.bench.own_process import in_own_process
@@ -135,6 +144,7 @@ RUN: Mapping[Case, Callable[[Needs, Report], None]] = {
     Case.EMBED: _embed,
     Case.ENGINE: _engine,
     Case.GPU: _gpu,
+    Case.HOT: _hot,
     Case.MATCH: _match,
     Case.SETTLE: _settle,
 }

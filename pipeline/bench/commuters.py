@@ -9,6 +9,7 @@ The gallery is the whole city's; the region is one line with its shops. What is 
 - *Visitors* are anybody else of the gallery, each as likely as the other: a share of all passes, at any hour of
   service. Most come once and never again within the replay.
 - *Strangers* are enrolled nowhere and look like nobody in particular: a share of all passes as well.
+- *Newcomers* are enrolled at midnight and pass once a day from then on, at any hour.
 
 A pass is one search: one frame of one face. Days start on a Monday; day 0 finds an empty cache.
 """
@@ -36,9 +37,9 @@ class Region:
 
     payers: int = 100_000
     """Of the whole city: everybody in the gallery."""
-    regulars: int = 12_000
+    regulars: int = 8_000
     stations: int = 12
-    days: int = 12
+    days: int = 10
     commutes: float = 0.85
     travels_on_day_off: float = 0.2
     both_ends_here: float = 0.5
@@ -46,12 +47,14 @@ class Region:
     """Per pass."""
     visitors: float = 0.08
     strangers: float = 0.02
+    newcomers: int = 20
+    """Per day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The passes of one day in the order of time, all arrays (n,): `at_us` since the first midnight, `payer` below
-    `Region.payers` or `STRANGER`, `station` below `Region.stations`. Those below `Region.regulars` are regulars."""
+    """The passes of one day in the order of time, all arrays (n,): `at_us` since the first midnight; `payer`, those
+    below `Region.regulars` being regulars, those from `Region.payers` on newcomers, or `STRANGER`; `station`."""
 
     number: int
     at_us: Whole
@@ -82,6 +85,8 @@ def days(region: Region, seed: int = 1) -> Iterator[Day]:
         buys = regular[:, draw.random(regular.shape[1]) < region.purchases]
         after = draw.integers(_HOUR_US // 2, size=buys.shape[1])
         rows = [regular, buys + np.stack([after, np.zeros_like(after), np.zeros_like(after)])]
+        new = np.arange(region.payers, region.payers + (number + 1) * region.newcomers)
+        rows += [_between(draw, new, draw.integers(region.stations, size=region.payers + len(new)))]
         passes = np.concatenate([*rows, *_others(draw, region, regular.shape[1] + buys.shape[1])], axis=1)
         at_us, payer, station = passes[:, np.argsort(passes[0], kind="stable")]
         yield Day(number, number * DAY_US + at_us, payer, station)

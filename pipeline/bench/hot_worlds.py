@@ -11,8 +11,10 @@ pictures:
     20 %   lookalike        an enrolled lookalike of a hot payer
     10 %   enrolled         any other enrolled payer who is not hot
     10 %   stranger         nobody who is enrolled
-     5 %   sibling          nobody who is enrolled, but a lookalike (0.4 to 0.9) of a hot payer
-     5 %   between          a hot payer pulled towards the lookalike, or the other way: light and angle that suit both
+    10 %   sibling          nobody who is enrolled, but a lookalike (0.4 to 0.9) of a hot payer
+
+and, apart from these (`PULLED`), pictures that no law of noise allows: a hot payer pulled towards the lookalike, or the
+lookalike towards the payer, by a fifth to four fifths of the way, as a morph is.
 """
 
 from __future__ import annotations
@@ -32,9 +34,9 @@ KINDS: Mapping[str, float] = {
     "lookalike": 0.20,
     "enrolled": 0.10,
     "stranger": 0.10,
-    "sibling": 0.05,
-    "between": 0.05,
+    "sibling": 0.10,
 }
+PULLED: Mapping[str, float] = {"pulled": 1.0}
 TWINS, NEAR = (0.6, 0.9), (0.4, 0.6)
 _PULL = (0.2, 0.8)
 
@@ -112,15 +114,14 @@ def world(shape: Shape, seed: tuple[int, ...]) -> World:
     return World(people, identities, templates, payer, flagged[payer], shape.hot, double_of)
 
 
-def probes(world: World, count: int) -> tuple[Vector, npt.NDArray[np.str_]]:
-    """`count` fresh pictures, float32 (count, d), and the kind of each."""
+def probes(world: World, count: int, kinds: Mapping[str, float] = KINDS) -> tuple[Vector, npt.NDArray[np.str_]]:
+    """`count` fresh pictures, float32 (count, d), and the kind of each, drawn by the shares of `kinds`."""
     people, draw = world.people, world.people.draw
-    names = list(KINDS)
-    kind = draw.choice(len(names), count, p=list(KINDS.values()))
+    kind = np.array(list(kinds))[draw.choice(len(kinds), count, p=list(kinds.values()))]
     seen = np.empty((count, people.dimension), np.float32)
 
     def of(name: str) -> Whole:
-        return np.flatnonzero(kind == names.index(name))
+        return np.flatnonzero(kind == name)
 
     for name, low, high in (
         ("hot", 0, world.hot),
@@ -137,9 +138,9 @@ def probes(world: World, count: int) -> tuple[Vector, npt.NDArray[np.str_]]:
     whose = draw.integers(world.hot, size=len(rows))
     cosines = draw.uniform(NEAR[0], TWINS[1], len(rows)).astype(np.float32)
     seen[rows] = people.pictures(people.lookalikes(world.identities[whose], cosines))
-    rows = of("between")
+    rows = of("pulled")
     pair = draw.integers(len(world.double_of), size=len(rows))
     pull = draw.uniform(*_PULL, (len(rows), 1)).astype(np.float32)
     mixed = pull * world.identities[world.hot + pair] + (1 - pull) * world.identities[world.double_of[pair]]
     seen[rows] = people.pictures(np.asarray(mixed / np.linalg.norm(mixed, axis=1, keepdims=True), np.float32))
-    return seen, np.array(names)[kind]
+    return seen, kind

@@ -18,7 +18,7 @@ standard deviation of 0.098; here it is 0.114: pictures here stray towards other
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,10 +56,6 @@ class Law:
     """Above it lies one non-mated cosine in 1,000."""
     noise_sd: float
     noise_kurtosis: float
-
-    def as_figures(self, prefix: str) -> dict[str, float]:
-        """By name, for a row."""
-        return {f"{prefix}_{name}": value for name, value in asdict(self).items()}
 
 
 class Population:

@@ -73,7 +73,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.unit,
         f"{row.ours:.4g}",
         "" if row.baseline is None else f"{row.baseline:.4g}",
-        "[red]void[/red]" if ratio is None else f"{ratio.median:.3f}",
+        "[red]void[/red]" if row.void else "" if ratio is None else f"{ratio.median:.3f}",
         "" if ratio is None else f"{ratio.low:.3f} to {ratio.high:.3f}",
         "" if row.goal is None else str(row.goal),
         marks[row.met],

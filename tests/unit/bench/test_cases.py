@@ -31,13 +31,14 @@ def only_codec(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(needs: Needs, report: Report) -> None:
         report.rows.append(ROW)
 
-    monkeypatch.setattr(cases, "RUN", {**cases.RUN, Case.CODEC: measured, Case.MATCH: measured, Case.SETTLE: measured})
+    quick = dict.fromkeys((Case.CODEC, Case.HOT, Case.MATCH, Case.SETTLE), measured)
+    monkeypatch.setattr(cases, "RUN", {**cases.RUN, **quick})
 
 
 def test_what_cannot_run_is_skipped_with_its_reason(only_codec: None) -> None:
     """Without a case named, absent models cost the three cases that need them and no more."""
     report = cases.run(None, Needs(), lambda _: None)
-    assert len(report.rows) == 3
+    assert len(report.rows) == 4
     assert set(report.skipped) == {"embed", "engine", "gpu"}
     assert "--models" in report.skipped["embed"]
     assert "--people" in report.skipped["embed"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.bench.commuters import DAY_US, STRANGER, Region, days
-from pipeline.bench.hot_worlds import KINDS, Shape, probes, world
+from pipeline.bench.hot_worlds import KINDS, PULLED, Shape, probes, world
 from pipeline.bench.population import Population, drawn
 
 SMALL = Shape(payers=600, hot=100)
@@ -55,6 +55,7 @@ def test_probes_are_fresh_and_of_every_kind() -> None:
     assert set(kinds) == set(KINDS)
     assert not np.isin(seen[:, 0], again[:, 0]).any()
     assert np.allclose(np.linalg.norm(seen, axis=1), 1, atol=1e-5)
+    assert set(probes(made, 10, PULLED)[1]) == {"pulled"}
     other = world(SMALL, (1, 0))
     assert np.array_equal(made.templates, other.templates)
     assert np.array_equal(probes(other, 2_000)[0], seen)
@@ -63,14 +64,17 @@ def test_probes_are_fresh_and_of_every_kind() -> None:
 
 def test_days_of_a_region() -> None:
     """In order, within their day, with the stated shares; a day off is quiet, and the same regulars come back."""
-    region = Region(payers=5_000, regulars=1_000, stations=4, days=7)
+    region = Region(payers=5_000, regulars=1_000, stations=4, days=7, newcomers=3)
     seen = list(days(region))
     for day in seen:
         assert (np.diff(day.at_us) >= 0).all()
         assert ((day.at_us >= day.number * DAY_US) & (day.at_us < (day.number + 1) * DAY_US)).all()
         assert day.station.max() < region.stations
         assert (day.payer == STRANGER).mean() == pytest.approx(region.strangers, abs=0.005)
-        assert (day.payer >= region.regulars).mean() == pytest.approx(region.visitors, abs=0.005)
+        assert ((day.payer >= region.regulars) & (day.payer < region.payers)).mean() == pytest.approx(
+            region.visitors, abs=0.005
+        )
+        assert sorted(day.payer[day.payer >= region.payers]) == list(range(5_000, 5_000 + 3 * (day.number + 1)))
     assert len(seen[5]) < len(seen[4]) / 2
     regular = [set(day.payer[(day.payer >= 0) & (day.payer < region.regulars)].tolist()) for day in seen]
     assert len(regular[0] & regular[1]) > 0.6 * len(regular[0])
