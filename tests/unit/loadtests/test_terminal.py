@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import httpx
-import numpy as np
 import orjson
 import pytest
 
@@ -198,14 +196,6 @@ class Watching:
             await asyncio.sleep(0)
 
 
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    """A portrait file."""
-    path = tmp_path / "face.png"
-    cv2.imwrite(str(path), np.full((60, 50, 3), 90, np.uint8))
-    return path
-
-
 def serve(gateway: Scripted, kind: Kind, picture: Path, *, stranger: bool = False) -> tuple[VisitRecord, Watching]:
     """One visit at a scripted gateway."""
     who = Stranger("s", picture) if stranger else Payer(PAYER_ID, "p", picture, picture, "1234", PHONE)
@@ -254,51 +244,6 @@ def test_who_is_not_recognised_pays_another_way(picture: Path) -> None:
     assert record.state == "cancelled"
     assert record.visit.payer_id is None
     assert ("cancel", {"reason": "another_way_to_pay"}, None) in gateway.asked
-
-
-def opens(gateway: Scripted) -> list[tuple[str, object]]:
-    """Order and claim of each intent that was asked for."""
-    return [(body["merchant_order_id"], body.get("claim")) for name, body, _ in gateway.asked if name == "open"]
-
-
-def test_who_is_asked_for_digits_types_them(picture: Path) -> None:
-    """The same order is opened again with the claim, under a key of its own; each older intent is remembered, and the
-    visit ends with the newest one's outcome."""
-    script = [
-        ("", hint("enter_last_four", final=True)),
-        ("", hint("enter_number", final=True)),
-        ("", verdict("approve")),
-        ("", ends("settled")),
-    ]
-    gateway = Scripted(script)
-    record, _ = serve(gateway, Kind.PLAIN, picture)
-    assert record.state == "settled"
-    orders, claims = zip(*opens(gateway), strict=True)
-    assert claims == (None, {"last_four": PHONE[-4:]}, {"phone": PHONE})
-    assert len(set(orders)) == 1
-    keys = [key for name, _, key in gateway.asked if name == "open"]
-    assert len(set(keys)) == 3
-    assert len(record.superseded) == 2
-    assert len(record.intent_ids) == 3
-    assert "cancel" not in names(gateway)
-
-
-@pytest.mark.parametrize("refused", [True, False])
-def test_claims_come_to_an_end(picture: Path, refused: bool) -> None:
-    """Whoever is refused a claim, or is asked for ever, pays another way."""
-    script = [("", hint("enter_last_four", final=True)) for _ in range(1 if refused else 3)]
-    gateway = Scripted([*script, ("cancel", ends("cancelled"))], claims_refused=refused)
-    record, _ = serve(gateway, Kind.PLAIN, picture)
-    assert record.state == "cancelled"
-    assert len(opens(gateway)) == (2 if refused else 3)
-    assert ("claim refused" in {moment.what for moment in record.moments}) is refused
-
-
-def test_a_stranger_has_no_digits_to_type(picture: Path) -> None:
-    """Who is not enrolled pays another way."""
-    gateway = Scripted([("", hint("enter_last_four", final=True)), ("cancel", ends("cancelled"))])
-    record, _ = serve(gateway, Kind.STRANGER, picture, stranger=True)
-    assert (record.state, len(opens(gateway))) == ("cancelled", 1)
 
 
 def test_who_waits_in_vain_is_left_to_the_deadline(picture: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -54,6 +55,23 @@ def test_a_first_use_has_no_past() -> None:
     """A new payer's features are zeros and an unknown time since the last use."""
     seen = features(History(), recognition(), WINDOWS)
     assert (seen.count_24h, seen.settled, seen.minutes_since_last) == (0, 0, None)
+
+
+def test_what_the_recognition_says_is_a_feature() -> None:
+    """Liveness, eyes, a lookalike, what was claimed and among how many: as they are, unknown where it says nothing."""
+    said: dict[str, Any] = {
+        "liveness_proven": False,
+        "eyes_open": True,
+        "lookalike": True,
+        "claim": "last_four",
+        "candidates": 7,
+    }
+    seen = features(History(), recognition(**said), WINDOWS)
+    assert {name: getattr(seen, name) for name in said} == said
+    silent: dict[str, Any] = dict.fromkeys(said)
+    seen = features(History(), recognition(**silent), WINDOWS)
+    assert {name: getattr(seen, name) for name in silent} == silent
+    assert features_sha256(seen) != features_sha256(replace(seen, claim="none"))
 
 
 def test_a_recognition_is_not_its_own_past() -> None:
