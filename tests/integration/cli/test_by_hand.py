@@ -90,7 +90,7 @@ def test_a_payment_by_hand(shell: Shell, shared: Path, root: Path) -> None:
 
     portraits = shared / "faces" / "congress"
     face = next(iter(sorted((portraits / "dev").glob("*reform*.jpg"))))
-    enrolled = shell.facepay("enrol", str(face))
+    enrolled = shell.facepay("enrol", str(face), "--consent", "2026-01")
     assert len(enrolled["template_ids"]) == 1
     for agent in ("embedding", "fraud", "settlement"):
         shell.start(agent, "agent", agent)
