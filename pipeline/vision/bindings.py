@@ -104,7 +104,7 @@ class Kept:
     def of(self, shape: Shape, slot: int = 0) -> Bound:
         """The one of `shape`, made when it is not there; the shape that was not used for the longest time goes.
 
-        Each `slot`, counted from 0 without gaps, has outputs of its own; all share one input.
+        Each `slot`, counted from 0 without gaps, has outputs of its own; `make` decides whether it shares the input.
         """
         bounds = self._bounds.get(shape)
         if bounds is None:

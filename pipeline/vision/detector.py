@@ -50,12 +50,13 @@ NOBODY = Detections(np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
     """Cells of one stride that may hold a face: `image` (n,) is the index of theirs, `values` (n, 16) are cls, obj, box
-    and points as the network gave them, `place` (n, 2) column and row, `stride` pixels.
+    and points as the network gave them, `cell` (n,) the place in a grid of `columns`, row by row, `stride` pixels.
     """
 
     image: Indices
     values: Floats
-    place: Indices
+    cell: Indices
+    columns: int
     stride: int
 
 
@@ -79,18 +80,18 @@ class YuNet:
             groups[self._padded(image)].append(index)
         cells: list[Cells] = []
         for (height, width), members in groups.items():
-            runs: list[tuple[list[int], list[Tensor]]] = []
-            sizes: list[int] = []
-            for part, size in self._session.parts(len(members)):
-                indices = members[part]
-                # Slots count per shape: a batch of five in runs of four and one has a first of each.
-                bound = self._session.bound(self._pixels.shape(size, height, width), slot=sizes.count(size))
-                sizes.append(size)
-                self._pixels.fill(bound, [fitted[index][0] for index in indices])
-                runs.append((indices, self._session.run_bound(bound)))
-            for indices, outputs in runs:
-                cells += self._likely(outputs, np.array(indices), width)
+            pictures = [fitted[index][0] for index in members]
+            for part, outputs in self._runs(pictures, height, width):
+                cells += self._likely(outputs, np.array(members[part]), width)
         return self._faces(cells, [scale for _, scale in fitted])
+
+    def _runs(self, pictures: Sequence[Image], height: int, width: int) -> list[tuple[slice, list[Tensor]]]:
+        """The network's outputs for pictures of one padded size, as `Session.runs`."""
+        return self._session.runs(
+            len(pictures),
+            lambda size: self._pixels.shape(size, height, width),
+            lambda bound, part: self._pixels.fill(bound, pictures[part]),
+        )
 
     def _fit(self, image: Image) -> tuple[Image, float]:
         """The image as the network takes it, no side above the manifest's `max_side_px`, and the scale that was
@@ -122,8 +123,7 @@ class YuNet:
                 continue
             values = np.concatenate([o.reshape(-1, o.shape[2])[hits] for o in outputs[level::3]], axis=1)
             row, cell = np.divmod(hits, count)
-            place = np.stack([cell % (width // stride), cell // (width // stride)], axis=1)
-            found.append(Cells(images[row], values, place, stride))
+            found.append(Cells(images[row], values, cell, width // stride, stride))
         return found
 
     def _faces(self, cells: Sequence[Cells], scales: Sequence[float]) -> list[Detections]:
@@ -133,8 +133,9 @@ class YuNet:
             return faces
         image = np.concatenate([c.image for c in cells])
         values = np.concatenate([c.values for c in cells])
-        stride = np.concatenate([np.full((len(c.image), 1), c.stride, np.float32) for c in cells])
-        place = np.concatenate([c.place for c in cells]).astype(np.float32)
+        grids = np.repeat([(c.columns, c.stride) for c in cells], [len(c.image) for c in cells], axis=0)
+        row, column = np.divmod(np.concatenate([c.cell for c in cells]), grids[:, 0])
+        place, stride = np.stack([column, row], axis=1).astype(np.float32), grids[:, 1:].astype(np.float32)
         factors = np.clip(values[:, :2], 0, 1)
         scores = np.sqrt(factors[:, 0] * factors[:, 1])
         # exp of a broken output may overflow to infinity: such a box is dropped below, not reported.

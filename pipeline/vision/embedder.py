@@ -24,10 +24,12 @@ class ArcFaceEmbedder:
         nobody and still counts as a face that stands there.
         """
         vectors = np.empty((len(aligned), self.dimension), np.float32)
-        for part, size in self._session.parts(len(aligned)):
-            bound = self._session.bound(self._pixels.shape(size, *aligned.shape[1:3]))
-            self._pixels.fill(bound, list(aligned[part]))
-            vectors[part] = self._session.run_bound(bound)[0][: part.stop - part.start]
+        for part, outputs in self._session.runs(
+            len(aligned),
+            lambda size: self._pixels.shape(size, *aligned.shape[1:3]),
+            lambda bound, part: self._pixels.fill(bound, list(aligned[part])),
+        ):
+            vectors[part] = outputs[0][: part.stop - part.start]
         return normalised(vectors)
 
 

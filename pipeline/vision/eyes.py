@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.vision.bindings import Bound
 from pipeline.vision.decode import Image
 from pipeline.vision.faces import Points
 from pipeline.vision.sessions import Session, Tensor
@@ -41,12 +42,14 @@ class Eyes:
         for place, row in enumerate(usable):
             crops[2 * place : 2 * place + 2] = eye_crops(images[row], landmarks[row])
         found = np.empty(len(crops), np.float32)
-        for part, size in self._session.parts(len(crops)):
-            bound = self._session.bound(self._shape(size))
-            rows = part.stop - part.start
+
+        def fill(bound: Bound, part: slice) -> None:
             # One channel: pixels lie in the same order whether the graph wants them first or last.
+            rows = part.stop - part.start
             np.copyto(bound.input[:rows].reshape(rows, SIDE_PX, SIDE_PX), crops[part])
-            found[part] = self._session.run_bound(bound)[0][:rows, 0]
+
+        for part, outputs in self._session.runs(len(crops), self._shape, fill):
+            found[part] = outputs[0][: part.stop - part.start, 0]
         result = np.full((len(images), 2), np.nan, np.float32)
         result[usable] = found.reshape(-1, 2)
         return result

@@ -58,13 +58,12 @@ def _run(session: Session, pixels: Pixels, images: Sequence[Image], boxes: Seque
     assert spec.crop is not None, "every liveness model of the manifest has a crop"  # noqa: S101 - a test holds the manifest to it
     side = spec.input.shape[2]
     result = np.empty(len(boxes), np.float32)
-    for part, size in session.parts(len(boxes)):
-        bound = session.bound(pixels.shape(size, side, side))
-        pixels.fill(
-            bound, [cut_out(image, box, spec.crop, side) for image, box in zip(images[part], boxes[part], strict=True)]
-        )
-        outputs = session.run_bound(bound)[0][: part.stop - part.start]
-        result[part] = (_softmax(outputs) if spec.softmax else outputs)[:, spec.live_class]
+    seen = [cut_out(image, box, spec.crop, side) for image, box in zip(images, boxes, strict=True)]
+    for part, outputs in session.runs(
+        len(boxes), lambda size: pixels.shape(size, side, side), lambda bound, part: pixels.fill(bound, seen[part])
+    ):
+        answers = outputs[0][: part.stop - part.start]
+        result[part] = (_softmax(answers) if spec.softmax else answers)[:, spec.live_class]
     return result
 
 

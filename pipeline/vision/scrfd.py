@@ -44,6 +44,5 @@ class Scrfd(YuNet):
             # The score is sqrt(cls * obj): here both are the one that the network gives.
             values = np.column_stack([score[hits], score[hits], *boxes, points[hits]]).astype(np.float32, copy=False)
             row, anchor = np.divmod(hits, per_image)
-            cell, columns = anchor // ANCHORS, width // stride
-            found.append(Cells(images[row], values, np.stack([cell % columns, cell // columns], axis=1), stride))
+            found.append(Cells(images[row], values, anchor // ANCHORS, width // stride, stride))
         return found

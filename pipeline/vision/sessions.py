@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
@@ -24,6 +25,9 @@ from pipeline.vision.models import ModelSpec, ModelStore
 __all__ = ["Execution", "Session", "Tensor", "bind_graph", "chunks", "gpu_is_there", "load_session", "open_session"]
 
 log = structlog.get_logger(__name__)
+
+AHEAD_BYTES = 512 * 1024
+"""Inputs of at most this size are filled ahead of the first run of a call."""
 
 GPU_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -68,8 +72,12 @@ class Session:
         self.graphs = graphs
         self.precision = precision
         self.max_batch = max_batch if spec.input.shape[0] == -1 else spec.input.shape[0]
-        self.pixels = session.get_inputs()[0].type == "tensor(uint8)"
-        """Whether normalisation is inside the graph: the input is uint8 (n, h, w, 3) BGR instead of the manifest's."""
+        declared = session.get_inputs()[0]
+        self.dtype: type[np.generic] = np.uint8 if declared.type == "tensor(uint8)" else np.float32
+        """What the input is made of."""
+        self.pixels = self.dtype is np.uint8 or declared.shape[-1] == spec.input.shape[1]
+        """Whether colour order and normalisation are inside the graph: the input is (n, h, w, 3) BGR, not (n, 3, h, w)
+        as the manifest says."""
         self._session = session
         self._outputs = [output.name for output in spec.outputs]
         self._kept = threading.local()
@@ -106,11 +114,37 @@ class Session:
             start += size
         return parts
 
+    def runs(
+        self, items: int, shape: Callable[[int], Shape], fill: Callable[[Bound, slice], None]
+    ) -> list[tuple[slice, list[Tensor]]]:
+        """Runs over `items`: for each run the slice of them that was in it, and its outputs; rows after that slice's
+        are left over from another run. `shape` is an input's by its size of batch, `fill` writes a slice's items.
+
+        What happens between two runs finds the processor's caches cold and costs several times as much. So nothing
+        does that can be done before the first or after the last one: small inputs are all filled ahead, and outputs
+        hold until the next call.
+        """
+        parts = [(part, shape(size)) for part, size in self.parts(items)]
+        taken: Counter[Shape] = Counter()
+        bounds = []
+        for _, wanted in parts:
+            bounds.append(self.bound(wanted, slot=taken[wanted]))
+            taken[wanted] += 1
+        ahead = bool(parts) and not self.on_gpu and bounds[0].input.nbytes <= AHEAD_BYTES
+        for (part, _), bound in zip(parts, bounds, strict=True) if ahead else ():
+            fill(bound, part)
+        found = []
+        for (part, _), bound in zip(parts, bounds, strict=True):
+            if not ahead:
+                fill(bound, part)
+            found.append((part, self.run_bound(bound)))
+        return found
+
     def bound(self, shape: Shape, slot: int = 0) -> Bound:
         """This thread's buffers for an input of `shape`; they are filled and run through `run_bound`.
 
-        Of the same shape, each `slot` (0, 1, ...) keeps outputs of its own: the caller looks at them when all its runs
-        are done. What runs between two models finds the processor's caches cold and costs several times as much.
+        Of the same shape, each `slot` (0, 1, ...) keeps outputs of its own, and an input of its own where that is
+        small.
         """
         kept: Kept | None = getattr(self._kept, "bounds", None)
         if kept is None:
@@ -131,19 +165,24 @@ class Session:
             ) from error
 
     def run(self, batch: Tensor) -> list[Tensor]:
-        """The outputs in the manifest's order, as arrays of their own; raises `ModelError` as `run_bound`."""
+        """For a batch as the session takes it (`pixels`), the outputs in the manifest's order, as arrays of their own;
+        raises `ModelError` as `run_bound`.
+        """
         bound = self.bound(batch.shape)
         np.copyto(bound.input, batch)
         return [output.copy() for output in self.run_bound(bound)]
 
     def new_bound(self, shape: Shape, beside: Bound | None = None) -> Bound:
-        """Buffers of the caller's own; those of `bound` are shared by all callers of a thread."""
+        """Buffers of the caller's own; those of `bound` are shared by all callers of a thread. A large input is that of
+        `beside`: many of them would push each other out of the caches."""
+        if beside is not None and beside.input.nbytes <= AHEAD_BYTES:
+            beside = None
         return Bound(
             _runtime(),
             self._session,
             (self.spec.input.name, self._outputs),
             shape,
-            np.uint8 if self.pixels else np.float32,
+            self.dtype,
             gpu=self.on_gpu,
             graph=next(self._graph_numbers) if self.graphs else None,
             beside=beside,
@@ -221,11 +260,16 @@ def _precision(spec: ModelSpec, execution: Execution, *, on_gpu: bool) -> str:
 
 
 def _for_cpu(spec: ModelSpec, data: bytes, precision: str) -> bytes:
-    if precision != "int8":
-        return data
-    from pipeline.vision.quantise import to_int8
+    """The model's form for a CPU. Where it looks at whole pictures, parting their colours would cost it 1 %."""
+    if precision == "int8":
+        from pipeline.vision.quantise import to_int8
 
-    return to_int8(data, spec)
+        return to_int8(data, spec)
+    if spec.role != "detector":
+        return data
+    from pipeline.vision.graphs import with_interleaved_input
+
+    return with_interleaved_input(data, spec) or data
 
 
 def _on_gpu(runtime: Any, spec: ModelSpec, data: bytes, execution: Execution) -> tuple[Any, bool]:  # noqa: ANN401 - as above
@@ -287,9 +331,9 @@ def _check_declaration(session: Session, inference: Any) -> None:  # noqa: ANN40
     """Names, shapes and types as the file declares them; pixels instead where the graph was made to take them."""
     spec = session.spec
     items, channels, *sides = spec.input.shape
-    pixels = (items, *sides, channels), "tensor(uint8)"
+    kind = "tensor(uint8)" if session.dtype is np.uint8 else "tensor(float)"
     wanted = [
-        (spec.input.name, *(pixels if session.pixels else (spec.input.shape, "tensor(float)"))),
+        (spec.input.name, (items, *sides, channels) if session.pixels else spec.input.shape, kind),
         *((output.name, output.shape, "tensor(float)") for output in spec.outputs),
     ]
     inputs = inference.get_inputs()

@@ -12,7 +12,7 @@ from pipeline.errors import ModelError
 from pipeline.vision.align import align
 from pipeline.vision.decode import read_image
 from pipeline.vision.detector import YuNet
-from pipeline.vision.graphs import to_fp16, with_uint8_input
+from pipeline.vision.graphs import to_fp16, with_interleaved_input, with_uint8_input
 from pipeline.vision.models import ModelSpec, ModelStore, manifest
 from pipeline.vision.quantise import recipes, to_int8
 from pipeline.vision.sessions import Execution, open_session
@@ -20,6 +20,7 @@ from pipeline.vision.sessions import Execution, open_session
 pytestmark = pytest.mark.shared
 
 REAL = [pytest.param(spec, id=spec.name) for spec in manifest() if not spec.drawn and spec.role != "eyes"]
+DETECTORS = [param for param in REAL if str(param.id).startswith("yunet")]
 
 Floats = npt.NDArray[np.float32]
 
@@ -93,15 +94,28 @@ def test_pixels_inside_the_graph_and_half_precision(
     assert least_cosine(expected, run(with_uint8_input(half, spec), images)) >= 0.999
 
 
+@pytest.mark.parametrize("spec", DETECTORS)
+def test_colours_that_take_turns(store: ModelStore, faces: npt.NDArray[np.uint8], spec: ModelSpec) -> None:
+    """The detectors' first convolution reads pixels where they lie, and what comes out is the same within 1e-4."""
+    images = pixels(spec, faces, 1 if spec.input.shape[0] == 1 else 3)
+    derived = with_interleaved_input(store.read(spec), spec)
+    assert derived is not None
+    expected = run(store.read(spec), numbers(spec, images))
+    found = run(derived, images.astype(np.float32))
+    assert max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True)) <= 1e-4
+    assert open_session(store, spec, Execution()).pixels
+
+
 @pytest.mark.parametrize("spec", REAL)
 def test_what_a_model_says_of_a_picture_does_not_depend_on_its_batch(
     store: ModelStore, faces: npt.NDArray[np.uint8], spec: ModelSpec
 ) -> None:
     """One by one and all at once, through the product's sessions: within 1e-4 in float32, cosine 0.99 in integers."""
-    batch = numbers(spec, pixels(spec, faces, 7))
+    images = pixels(spec, faces, 7)
     for precision in ("fp32", "int8") if spec.sha256 in recipes() else ("fp32",):
         session = open_session(store, spec, Execution(precision=precision))
         assert session.precision == precision
+        batch = images.astype(np.float32) if session.pixels else numbers(spec, images)
         size = session.max_batch if spec.input.shape[0] == 1 else len(batch)
         together = [
             np.concatenate(parts)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import SimpleNamespace
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -44,25 +43,18 @@ class Wire:
         self.pixels = False
         self._values = (cls, obj, box, point)
 
-    def parts(self, items: int) -> list[tuple[slice, int]]:
-        """One by one."""
-        return [(slice(item, item + 1), 1) for item in range(items)]
-
-    def bound(self, shape: tuple[int, ...], slot: int = 0) -> SimpleNamespace:
-        """Buffers without a runtime."""
-        return SimpleNamespace(
-            shape=shape, slot=slot, input=np.zeros(shape, np.float32), planes=np.zeros(shape, np.uint8)
-        )
-
-    def run_bound(self, bound: SimpleNamespace) -> list[Floats]:
-        """Outputs in the manifest's order."""
-        cells = [(bound.shape[2] // stride) * (bound.shape[3] // stride) for stride in STRIDES]
-        widths = (1, 1, 4, 10)
-        return [
+    def runs(
+        self, items: int, shape: Callable[[int], tuple[int, ...]], fill: Callable[..., None]
+    ) -> list[tuple[slice, list[Floats]]]:
+        """One by one, outputs in the manifest's order."""
+        size = shape(1)
+        cells = [(size[2] // stride) * (size[3] // stride) for stride in STRIDES]
+        outputs = [
             np.full((1, count, width), value, np.float32)
-            for value, width in zip(self._values, widths, strict=True)
+            for value, width in zip(self._values, (1, 1, 4, 10), strict=True)
             for count in cells
         ]
+        return [(slice(item, item + 1), outputs) for item in range(items)]
 
 
 def detect(wire: Wire, side: int = 64) -> int:

@@ -17,10 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 from pipeline.errors import ModelError
 from pipeline.vision import quantise
 from pipeline.vision.embedder import ArcFaceEmbedder
-from pipeline.vision.graphs import to_fp16, with_uint8_input
+from pipeline.vision.graphs import to_fp16, with_interleaved_input, with_uint8_input
 from pipeline.vision.models import InputContract, ModelSpec, OutputContract, manifest
 from pipeline.vision.quantise import Recipe, as_toml, measured_ranges, quantised, to_int8
 from pipeline.vision.sessions import Execution, load_session
+from tests.unit.vision.networks import doubling
 
 SIDE = 16
 WIDTH = 512
@@ -106,6 +107,75 @@ def test_pixels_inside_the_graph_give_what_normalised_numbers_give(colour: Colou
     assert sizes == ["n", SIDE, SIDE, channels]
     expected = run(source, as_network_takes(spec, images))
     assert np.abs(run(derived, images) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def plain(data: bytes, colour: Colour = "BGR") -> ModelSpec:
+    """The contract of a network that takes pixels as they are."""
+    spec = contract(data, colour)
+    return replace(spec, input=replace(spec.input, mean=(0.0,) * 3, std=(1.0,) * 3))
+
+
+def first_convolution(**attributes: object) -> bytes:
+    """`network` with other properties of its first node."""
+    model = onnx.load_model_from_string(network())
+    node = model.graph.node[0]
+    kept = [each for each in node.attribute if each.name not in attributes]
+    del node.attribute[:]
+    node.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in attributes.items())])
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.mark.parametrize("colour", ["BGR", "RGB"])
+@pytest.mark.parametrize("opset", [11, 17])
+@pytest.mark.parametrize(
+    "attributes", [{}, {"strides": [2, 2]}, {"strides": [2, 1], "pads": [0, 2, 1, 0]}], ids=["plain", "halving", "odd"]
+)
+def test_colours_that_take_turns_are_read_where_they_lie(
+    colour: Colour, opset: int, attributes: dict[str, object]
+) -> None:
+    """The same as with planes, up to the order of additions; the input keeps its name and stays numbers."""
+    model = onnx.load_model_from_string(first_convolution(**attributes))
+    model.opset_import[0].version = opset
+    source, images = model.SerializeToString(), pictures()
+    spec = plain(source, colour)
+    derived = with_interleaved_input(source, spec)
+    assert derived is not None
+    declared = onnx.load_model_from_string(derived).graph.input[0]
+    sizes = [size.dim_param or size.dim_value for size in declared.type.tensor_type.shape.dim]
+    assert (declared.name, declared.type.tensor_type.elem_type) == ("input", TensorProto.FLOAT)
+    assert sizes == ["n", SIDE, SIDE, 3]
+    expected = run(source, as_network_takes(spec, images))
+    found = run(derived, images.astype(np.float32))
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def read_twice() -> bytes:
+    """A network whose input goes round the first convolution as well."""
+    model = onnx.load_model_from_string(network())
+    model.graph.node.append(helper.make_node("GlobalMaxPool", ["input"], ["most"], "most"))
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "spec"),
+    [
+        (network(), contract(network(), "BGR")),
+        (
+            network(1),
+            replace(plain(network(1)), input=InputContract("input", (-1, 1, SIDE, SIDE), "GREY", (0.0,), (1.0,))),
+        ),
+        (first_convolution(dilations=[1, 2]), plain(network())),
+        (first_convolution(auto_pad="SAME_UPPER"), plain(network())),
+        (read_twice(), plain(network())),
+        (doubling()[1], doubling()[0]),
+    ],
+    ids=["normalised", "grey", "dilated", "padded by itself", "read twice", "no convolution"],
+)
+def test_what_no_plain_convolution_reads_stays_as_it_is(data: bytes, spec: ModelSpec) -> None:
+    """None: such a model runs on planes."""
+    assert with_interleaved_input(data, spec) is None
 
 
 def test_half_precision_keeps_the_direction_and_the_outer_types() -> None:

@@ -54,6 +54,34 @@ def test_each_slot_keeps_its_outputs() -> None:
     assert [float(output.max()) for output in outputs] == [0, 2, 4]
 
 
+@pytest.mark.parametrize("side", [2, 400], ids=["small, filled ahead", "large, one input"])
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_runs_cover_all_items_each_with_its_own(side: int, on_gpu: bool) -> None:
+    """Seven items in runs of at most three: each comes out as it went in, whether its input lies ready or is shared."""
+    session = doubled()
+    session.best_batch = 3
+    for size in (1, 3):
+        session.bound((size, 3, side, side))
+    session.on_gpu = on_gpu
+    run_bound = session.run_bound
+    # On a GPU outputs are copied from the device.
+    session.run_bound = lambda bound: [o.copy() if on_gpu else o for o in run_bound(bound)]  # type: ignore[method-assign]
+    filled: list[slice] = []
+
+    def fill(bound: Any, part: slice) -> None:
+        filled.append(part)
+        for row, value in enumerate(range(7)[part]):
+            bound.input[row] = value
+
+    for _ in range(2):
+        found = session.runs(7, lambda size: (size, 3, side, side), fill)
+        values = [float(row.max()) for part, outputs in found for row in outputs[0][: part.stop - part.start]]
+        assert values == [2.0 * item for item in range(7)]
+    assert filled == [part for part, _ in session.parts(7)] * 2
+    inputs = {session.bound((3, 3, side, side), slot).input.ctypes.data for slot in (0, 1)}
+    assert len(inputs) == (2 if side == 2 and not on_gpu else 1)
+
+
 def test_run_gives_arrays_of_the_callers_own() -> None:
     """A later run does not change them."""
     session = doubled()
