@@ -32,6 +32,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -76,6 +77,10 @@ def _transform() -> Floats:
 
 
 _DCT = _transform()
+_TO_COEFFICIENTS = (_LUMA[None, :, None] * _DCT[:, None] * _FINE).reshape(-1, len(_ORDER))
+"""From the bytes of a block, BGR, to its coefficients in eighths, float32 (192, 15)."""
+_GREY = 128 * _DCT.sum(axis=0) * _FINE
+"""Those of a block of middle grey, which T.81 (A.3.1) takes as zero."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,13 +110,11 @@ def fingerprint(image: Image, jpeg: bytes) -> Fingerprint:
     rows, columns, every = _grid(*image.shape[:2])
     high, wide, first = rows * _SIDE, columns * _SIDE, every // 2
     tiles = image[:high, :wide].reshape(rows, _SIDE, columns, _SIDE, 3)[first::every, :, first::every]
-    blocks = tiles.transpose(0, 2, 1, 3, 4).reshape(-1, _SIDE * _SIDE, 3)
-    luma = (blocks.reshape(-1, 3).astype(np.float32) @ _LUMA).reshape(len(blocks), -1) - 128
-    flat = blocks.reshape(len(blocks), -1)
+    blocks = tiles.transpose(0, 2, 1, 3, 4).reshape(-1, _SIDE * _SIDE * 3)
     return Fingerprint(
         shape=(image.shape[0], image.shape[1]),
-        coefficients=np.asarray(np.rint(luma @ _DCT * _FINE), np.int16),
-        sound=(flat.max(axis=1) < 252) & (flat.min(axis=1) > 3),
+        coefficients=np.asarray(np.rint(blocks.astype(np.float32) @ _TO_COEFFICIENTS - _GREY), np.int16),
+        sound=cv2.inRange(blocks, 4, 251).min(axis=1) > 0,
         steps=_steps(jpeg),
         checksum=(len(jpeg), zlib.crc32(jpeg)),
     )
@@ -256,6 +259,15 @@ def _steps(jpeg: bytes) -> Floats:
     data = jpeg[at + 5 : at + 5 + size * len(_ZIGZAG)]
     if at < 0 or len(data) < size * len(_ZIGZAG):
         return np.full(len(_ORDER), _DEFAULT_STEP, np.float32)
-    values = np.frombuffer(data, ">u2" if wide else np.uint8)
+    return _ordered(data)
+
+
+@lru_cache(maxsize=64)
+def _ordered(table: bytes) -> Floats:
+    """The beginning of a quantisation table, bytes or words, in the order of the coefficients; a camera sends the same
+    one with each picture."""
+    values = np.frombuffer(table, np.uint8 if len(table) == len(_ZIGZAG) else ">u2")
     found = dict(zip(_ZIGZAG, values.tolist(), strict=True))
-    return np.array([max(1, found[place]) for place in _ORDER], np.float32)
+    steps = np.array([max(1, found[place]) for place in _ORDER], np.float32)
+    steps.flags.writeable = False
+    return steps
