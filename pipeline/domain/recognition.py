@@ -277,7 +277,7 @@ def _ballot(face: SeenFace, policy: Policy, threshold: float) -> Ballot | None:
 
 
 def _enough(ballots: Sequence[Ballot], policy: Policy) -> bool:
-    if any(ballot.similarity >= max(policy.strong_threshold, ballot.threshold) for ballot in ballots):
+    if any(ballot.similarity >= policy.strong_threshold for ballot in ballots):
         return True
     return len(ballots) >= policy.votes and sum(b.weight for b in ballots) >= FULL_SHARE * policy.votes
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.domain.fmr import FmrModel, FmrPoint
 from pipeline.domain.recognition import Advice, Recognised, SeenFace
-from tests.unit.recognition_stories import ANN, POLICY, STRANGER, face, run, seen, told
+from tests.unit.recognition_stories import ANN, ASLEEP, DARK, POLICY, STRANGER, TURNED, face, run, seen, told
 
 MODEL = FmrModel(
     data="invented people",
@@ -63,6 +63,13 @@ def test_strong_frames_must_reach_the_risen_threshold_too() -> None:
     weak_strong = replace(LIMITED, strong_threshold=0.55)
     assert told_among(2502, face("ann", 0.57), policy=weak_strong) == ["hold_still"]
     assert told_among(2502, face("ann", 0.59), policy=weak_strong) == ["=ann"]
+
+
+@pytest.mark.parametrize("unseen", [DARK, ASLEEP, TURNED])
+def test_a_claim_is_asked_for_before_anything_else(unseen: SeenFace) -> None:
+    """Whoever stands there need not open their eyes first, only to be sent to the keys."""
+    assert told_among(10**9, unseen) == ["enter_number!"]
+    assert told_among(None, unseen) == [told(run([(unseen,)])[1][0])]
 
 
 def test_a_decision_names_the_threshold_that_was_in_force() -> None:
