@@ -222,6 +222,7 @@ class EmbeddingHandler:
             self._gallery.offer(event.payer_id)
             seconds = (event.recognised_at_us - event.captured_at_us) / 1e6
             metrics.SINCE_CAPTURE.labels("recognition").observe(max(0.0, seconds))
+            metrics.TO_ENROLLED.observe(event.similarity)
             return (Emit(self._recognitions, event.payer_id.encode(), encode(event), headers),)
         hint = self._hint(frame, answer)
         self._count(answer.code)

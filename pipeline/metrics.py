@@ -64,7 +64,15 @@ GALLERY = Gauge("facepay_gallery_templates", "Templates searched")
 # Share of the gallery's topic that was read since the start: below 1 the process does not search yet.
 GALLERY_READ = Gauge("facepay_gallery_read_ratio", "Share of the gallery read since the start")
 # Snapshots of the gallery by what became of them: written, failed, or why one was refused at the start.
-SNAPSHOTS = Counter("facepay_gallery_snapshots_total", "Snapshots of the gallery", ["result"])
+SNAPSHOTS = Counter("facepay_gallery_snapshot_outcomes_total", "Snapshots of the gallery", ["outcome"])
+# How like the enrolled pictures recognised payers look: it falls over months when faces age (drift).
+TO_ENROLLED = Histogram(
+    "facepay_to_enrolled_ratio",
+    "Cosine of a recognised face to the nearest template",
+    buckets=(0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0),
+)
+# What became of settled payments as refreshes of a template: refreshed, or why not.
+REFRESHES = Counter("facepay_template_refresh_outcomes_total", "Refreshes of templates", ["outcome"])
 # Thresholds in force, by name (match, margin, ...).
 THRESHOLD = Gauge("facepay_threshold_ratio", "Thresholds in force", ["name"])
 # 1 where a guard at the face (liveness, eyes, repeated_frames) decides, 0 where it only reports or is off.

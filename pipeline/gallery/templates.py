@@ -78,14 +78,15 @@ def seal_template(
     now_us: int,
     facts: TemplateFacts | None = None,
     lookalike: bool | None = None,
+    name: str | None = None,
 ) -> GalleryTemplate:
     """The event that enrols `vector`, float32 (d,), in clear, of length 1, under the gallery version in force; makes
-    the payer's data key if there is none. Raises `InvalidMessage` `vector_invalid`, `DataKeyError` for an erased
-    payer."""
+    the payer's data key if there is none. `name` is its id where that does not derive from the picture. Raises
+    `InvalidMessage` `vector_invalid`, `DataKeyError` for an erased payer."""
     _check(vector)
     space = Transform.of(keyring, keyring.gallery_version, len(vector))
     data_key_id, key = data_keys.create(payer_id, space.version)
-    name = template_id(payer_id, vector)
+    name = name or template_id(payer_id, vector)
     event = GalleryTemplate(
         event_id=_event_id(name, space.version, lookalike),
         template_id=name,

@@ -36,7 +36,7 @@ def content(reader: GalleryReader) -> dict[str, tuple[str, bytes, bool]]:
 
 
 def refusals(reason: str) -> float:
-    return REGISTRY.get_sample_value("facepay_gallery_snapshots_total", {"result": reason}) or 0.0
+    return REGISTRY.get_sample_value("facepay_gallery_snapshot_outcomes_total", {"outcome": reason}) or 0.0
 
 
 def filled(place: Place) -> Path:
