@@ -47,7 +47,7 @@ from pipeline.vision.models import manifest
 
 EMBEDDER = "mobilefacenet"
 """Whose thresholds decide: the drawn people follow its law (`population`)."""
-BATCH = 64
+BATCH = 256
 _ALLOWS_ALL = 1e12
 _LOOSE = 1e-2
 _SHOWN = 5
@@ -101,11 +101,11 @@ class Part:
 
 
 PARTS = (
-    Part(shape=Shape(), worlds=120, probes=20_000),
-    Part(shape=Shape(payers=100_000, hot=8_000), worlds=12, probes=50_000),
+    Part(shape=Shape(), worlds=54, probes=50_000),
+    Part(shape=Shape(payers=100_000, hot=2_000), worlds=3, probes=100_000),
 )
-WEAK_PARTS = (Part(shape=Shape(), worlds=3, probes=20_000),)
-PULLED_PARTS = (Part(shape=Shape(), worlds=3, probes=20_000, kinds=PULLED),)
+WEAK_PARTS = (Part(shape=Shape(), worlds=2, probes=20_000),)
+PULLED_PARTS = (Part(shape=Shape(), worlds=2, probes=20_000, kinds=PULLED),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ Whole = npt.NDArray[np.int64]
 class Shape:
     """How large a world is. `doubled`: share of the hot payers with a lookalike, half of them with a twin."""
 
-    payers: int = 20_000
-    hot: int = 4_000
+    payers: int = 10_000
+    hot: int = 1_000
     doubled: float = 0.5
     second_template: float = 0.5
     """Share of payers with two templates."""
