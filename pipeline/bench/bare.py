@@ -40,6 +40,8 @@ class Taped(Session):
             session.spec, runtime_of(session), session.max_batch, graphs=session.graphs, precision=session.precision
         )
         self.tape = tape
+        self.cpu_s = 0.0
+        """CPU of the calling threads within all runs."""
         self.inputs: dict[tuple[int, ...], Array] = {}
 
     def run_bound(self, bound: Bound) -> list[Tensor]:
@@ -47,7 +49,10 @@ class Taped(Session):
         self.tape.append(ModelRun(self.spec.name, bound.shape))
         if bound.shape not in self.inputs:
             self.inputs[bound.shape] = bound.input.copy()
-        return super().run_bound(bound)
+        began = time.thread_time()
+        outputs = super().run_bound(bound)
+        self.cpu_s += time.thread_time() - began
+        return outputs
 
 
 @dataclass(frozen=True, slots=True)

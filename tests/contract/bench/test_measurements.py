@@ -61,6 +61,11 @@ def test_embed(shared: Path) -> None:
     assert all(stage.ours_wall_us_per_frame > 0 for stage in stages)
     assert told["embed", "detect"].bare_wall_us_per_frame is not None
     assert told["embed", "align"].bare_wall_us_per_frame is None
+    alone = ("pixels", "pixels_floor", "align", "align_floor", "quality", "embedder_input")
+    assert all(float(str(rows[0].more[f"{part}_cpu_us"])) > 0 for part in alone)
+    # More than its parts, less than what the models cost.
+    around = float(str(rows[0].more["glue_cpu_us_per_face"]))
+    assert 0 < around < float(str(rows[0].more["ours_cpu_us_per_frame"])) / 2
 
 
 @pytest.mark.shared
