@@ -285,6 +285,8 @@ def _announce(settings: Vision, votes: Votes) -> None:
     """Says which thresholds and guards are in force, aloud where one only reports."""
     for name in ("match_threshold", "strong_threshold", "margin"):
         metrics.THRESHOLD.labels(name).set(getattr(votes.policy, name))
+    if votes.policy.most_templates is not None:
+        metrics.SUPPORTED_TEMPLATES.set(votes.policy.most_templates)
     guards = {
         "liveness": settings.pad == "required",
         "eyes": settings.eyes == "judge",

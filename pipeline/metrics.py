@@ -75,6 +75,9 @@ TO_ENROLLED = Histogram(
 REFRESHES = Counter("facepay_template_refresh_outcomes_total", "Refreshes of templates", ["outcome"])
 # Thresholds in force, by name (match, margin, ...).
 THRESHOLD = Gauge("facepay_threshold_ratio", "Thresholds in force", ["name"])
+# Among how many templates a face may be searched for: in a larger gallery payers are asked for a claim. Absent where
+# nobody calibrated the embedder.
+SUPPORTED_TEMPLATES = Gauge("facepay_supported_templates", "Templates that a face alone may be compared with")
 # 1 where a guard at the face (liveness, eyes, repeated_frames) decides, 0 where it only reports or is off.
 FACE_GUARD = Gauge("facepay_face_guard_bool", "1 when a guard at the face decides", ["guard"])
 # Verdicts by decision, and the reasons behind them.
@@ -96,8 +99,10 @@ PIN_CHECKS = Counter("facepay_pin_checks_total", "PIN checks", ["result"])
 # Calls to Redis that failed or ran past their budget.
 REDIS_ERRORS = Counter("facepay_redis_errors_total", "Failed Redis calls", ["agent"])
 # Searches of the hot tier by result: hit, or why the exact search had to decide (nobody_hot, thin_margin, not_counted,
-# below_least, near_neighbour, not_alive, changed, lookalike, gallery_moves, suspended).
+# below_least, spent, near_neighbour, not_alive, changed, lookalike, gallery_moves, suspended).
 HOT_SEARCHES = Counter("facepay_hot_searches_total", "Searches of the hot tier", ["result"])
+# What the answers that stood risked: how many of them may differ from the exact ones, as the rule bounds it.
+HOT_RISK = Counter("facepay_hot_risked_searches_total", "Bound on hot answers that differ")
 # Hot answers that were also searched exactly: same, or different, which suspends the tier.
 HOT_VERIFIED = Counter("facepay_hot_checks_total", "Hot answers verified exactly", ["result"])
 # What was written to Redis: put, touched, refused (erased lately), dropped (taken out), failed, full (not even tried).

@@ -58,6 +58,6 @@ def portrait(who: Person | Painter, seed: int, *, size: tuple[int, int] = (480, 
         centre=(size[0] / 2, size[1] * 0.5),
     )
     wall = np.round(rng.uniform(165, 215) + rng.normal(0, 5, 3)).astype(np.uint8)
-    canvas = np.asarray(cv2.merge([np.full((size[1], size[0]), shade, np.uint8) for shade in wall]))
+    canvas = np.asarray(cv2.merge([np.full((size[1], size[0]), shade, np.uint8) for shade in wall]), np.uint8)
     painter.draw(view, canvas)
     return expose(canvas, rng, gain=0.6)

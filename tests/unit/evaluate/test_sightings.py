@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.domain.fmr import FmrModel
 from pipeline.errors import UsageError
 from pipeline.evaluate.sightings import counted, look, placed, read_index, read_table
 from pipeline.vision.decode import Image
@@ -24,6 +25,7 @@ class ByWidth:
     dimension = 2
     providers: Mapping[str, tuple[str, ...]] = {}
     thresholds: Mapping[str, float] = {}
+    fmr: FmrModel | None = None
     live_threshold: float | None = None
     live_proven = False
     drawn = False
