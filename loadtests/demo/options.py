@@ -14,7 +14,8 @@ DRAWN_MODELS = Path(__file__).resolve().parents[1] / "people" / "models"
 @dataclass(frozen=True, slots=True)
 class Options:
     """The demo's options. `people` is a folder of portraits, None for drawn people; `keep` is a folder for everything
-    that is made, None for one that is removed.
+    that is made, None for one that is removed. `max_fpir` None: the default of `vision.max_fpir`; a smaller one makes
+    terminals ask for digits as soon as more people are enrolled than it allows.
     """
 
     models: Path
@@ -28,6 +29,7 @@ class Options:
     payers: int = 48
     strangers: int = 16
     rate_fps: float = 3.0
+    max_fpir: float | None = None
 
     @property
     def drawn(self) -> bool:

@@ -170,6 +170,8 @@ def notes(options: Options, players: Cast, here: world.World) -> list[str]:
         *_about_faces(options),
         f"{money}; a PIN is asked for from {risk.velocity_count} payments of a person in a minute (by default 5).",
     ]
+    if options.max_fpir is not None:
+        said.append("Thresholds are as where too many are enrolled for faces alone: terminals ask for digits.")
     if players.same_picture:
         said.append(
             f"{players.same_picture} of the payers have a single photograph: the camera sees that same picture, "

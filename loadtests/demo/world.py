@@ -88,11 +88,12 @@ def build(folder: Path, addresses: Addresses, options: Options) -> World:
 
 def _vision(options: Options) -> tree.Vision:
     """Drawn people come with models that are proven for them; flat portraits can prove nothing about liveness."""
-    models = options.models.absolute()
+    vision = tree.Vision(models=options.models.absolute(), pad="report_only")
     if options.drawn:
         # Cameras of the demo are slow: closed eyes are given up on after as many seconds as at a real counter.
-        return tree.Vision(models=models, drawn_models="allowed", pad="required", refusal_patience=10)
-    return tree.Vision(models=models, pad="report_only")
+        drawn: dict[str, object] = {"drawn_models": "allowed", "pad": "required", "refusal_patience": 10}
+        vision = vision.model_copy(update=drawn)
+    return vision if options.max_fpir is None else vision.model_copy(update={"max_fpir": options.max_fpir})
 
 
 LEASE_MS = 3_000

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from loadtests.demo.story import Story
 
 
+FACES_ALONE = 10
+"""With `--digits`: among how many templates a face alone decides; more people are enrolled before the first visit."""
+
+
 def demo(
     seconds: Annotated[int, typer.Option(min=3, max=3_600, help="How long people come to the terminals.")] = 60,
     terminals: Annotated[int, typer.Option(min=1, max=64, help="How many terminals there are.")] = 8,
@@ -26,6 +30,10 @@ def demo(
         Path | None, typer.Option(help="Folder of portraits; default: people who are drawn and do not exist.")
     ] = None,
     chaos: Annotated[bool, typer.Option("--chaos/--no-chaos", help="Kill an agent while people pay.")] = True,
+    digits: Annotated[
+        bool,
+        typer.Option("--digits", help="Ask for digits of telephones, as where too many are enrolled for faces alone."),
+    ] = False,
     keep: Annotated[
         Path | None, typer.Option(help="Keep keys, ledger, topics and logs in this new folder.", metavar="DIR")
     ] = None,
@@ -40,7 +48,7 @@ def demo(
     from loadtests.demo.options import Options, resolve
     from loadtests.demo.story import folder_of, remove, tell
     from loadtests.report.page import write
-    from pipeline.cli.demo_backstage import CommandLineBackstage, now_us
+    from pipeline.cli.demo_backstage import CommandLineBackstage, fpir_for, now_us
 
     found_models, found_people = resolve(models, people)
     options = Options(
@@ -52,6 +60,7 @@ def demo(
         chaos=chaos,
         keep=keep,
         seed=seed,
+        max_fpir=fpir_for(found_models, FACES_ALONE, drawn=found_people is None) if digits else None,
     )
     # A supervisor's SIGTERM ends the demo as Ctrl-C does: children first, then the folder.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -85,6 +94,7 @@ def as_json(story: Story, report: Path) -> dict[str, Any]:
         **{name: outcomes.get(name, 0) for name in ("settled", "declined", "expired", "cancelled")},
         "stepped_up": figures.stepped_up,
         "refunded": figures.refunded,
+        "superseded": sum(len(visit.superseded) for visit in story.visits),
         "frames": story.frames,
         "wrong_payer": figures.wrong_payer,
         "duplicates": figures.duplicates,

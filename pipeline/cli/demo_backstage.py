@@ -25,7 +25,8 @@ from pipeline.audit.findings import Finding
 from pipeline.audit.history import History
 from pipeline.audit.invariants import examine
 from pipeline.audit.loading import load
-from pipeline.errors import OutsideError
+from pipeline.domain.fmr import Trials
+from pipeline.errors import OutsideError, UsageError
 from pipeline.gallery.desk import Enrolment, EnrolmentDesk
 from pipeline.gallery.enrolment import EnrolmentRefused, Picture, SeenFace, usable_vectors
 from pipeline.gallery.journal import Journal
@@ -37,8 +38,9 @@ from pipeline.keys.keyring import Keyring
 from pipeline.local import Supervised
 from pipeline.runtime import admin
 from pipeline.runtime.producer import make_producer
-from pipeline.settings import Settings
-from pipeline.vision.thresholds import known_thresholds, thresholds
+from pipeline.settings import Settings, Vision
+from pipeline.vision.models import ModelStore
+from pipeline.vision.thresholds import known_fmr, known_thresholds, thresholds
 from schemas.events import ConsentRecord
 
 _LOOKING_S = 120.0
@@ -49,6 +51,20 @@ _CONSENT = ConsentRecord(text_version="demo", purposes=("face_payment",))
 def now_us() -> int:
     """Microseconds UTC by this machine's clock."""
     return time.time_ns() // 1000
+
+
+def fpir_for(models: Path, templates: int, *, drawn: bool) -> float:
+    """The rate of false identifications (`vision.max_fpir`) at which what is known of the embedder in that folder
+    supports so many templates, and hardly more. Raises `ModelError`, `UsageError`."""
+    embedder = ModelStore.open(models, drawn=drawn).require("embedder")
+    model = known_fmr(embedder.sha256)
+    if model is None:
+        raise UsageError(
+            f"starting the demo with --digits: of the false matches of {embedder.name} nothing is known; leave it out"
+        )
+    vision = Vision()
+    # A thousandth more: the rate per comparison must not fall below the least that is known by rounding.
+    return model.least * Trials(frames=vision.patience, attempts=vision.max_attempts).comparisons(templates) * 1.001
 
 
 @dataclass(frozen=True, slots=True)
