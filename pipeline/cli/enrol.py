@@ -76,6 +76,7 @@ def enrol(
     from pipeline.vision.thresholds import quality_limits, thresholds
 
     settings = console.settings()
+    warnings_only(settings, "enrol")
     agreed = _consent(consent, purpose or ["face_payment"])
     payer_id = uuid7(_now_us()) if payer is None else known_payer(payer, "enrolling")
     twins = [known_payer(twin, "enrolling") for twin in twin_of or ()]
@@ -140,6 +141,13 @@ def enrol(
             console.note("without a PIN this payer cannot confirm a payment that asks for one: see --pin-file")
 
     console.finish({"payer_id": payer_id, "template_ids": ids, "lookalikes": len(alike)}, as_json=json, show=show)
+
+
+def warnings_only(settings: Settings, command: str) -> None:
+    """The parts of this command speak up when something is wrong, on standard error; standard output is the answer's."""
+    from pipeline.runtime import logs
+
+    logs.configure(settings.log.model_copy(update={"level": "warning"}), command)
 
 
 def known_payer(payer: str, attempt: str) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli import console
 from pipeline.cli.console import JsonFlag
-from pipeline.cli.enrol import OperatorOption, known_payer, operator_named
+from pipeline.cli.enrol import OperatorOption, known_payer, operator_named, warnings_only
 
 app = typer.Typer(help="What a payer has agreed to: show it, take it back.", no_args_is_help=True)
 
@@ -80,6 +80,7 @@ def _erase(payer: str, operator: str | None, *, withdrawn: bool, json: bool) -> 
     from pipeline.topics import GALLERY, JOURNAL, PAYERS
 
     settings = console.settings()
+    warnings_only(settings, "erase")
     payer_id, who = known_payer(payer, "erasing"), operator_named(settings, operator)
     keyring = Keyring.open(settings.keys.directory)
     identity(settings.kafka, (GALLERY, PAYERS, JOURNAL))

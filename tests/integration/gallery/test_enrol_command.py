@@ -126,7 +126,7 @@ def test_enrolling_people(enrol: Command, people: list[list[Path]], tmp_path: Pa
     assert all(place["gone"] for place in erased["places"])  # type: ignore[attr-defined]
     code, shown, _ = enrol.run("consent", "show", str(first["payer_id"]))
     assert (code, shown["consent"]) == (0, None)
-    code, refused, _ = enrol(people[0][0], "--payer", str(first["payer_id"]))
+    code, refused, _ = enrol(people[2][0], "--payer", str(first["payer_id"]))
     assert (code, refused["refused"]) == (1, "payer_erased")
     code, _, said = enrol.run("consent", "withdraw", str(second["payer_id"]))
     assert code == 0, said
