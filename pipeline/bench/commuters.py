@@ -37,7 +37,7 @@ class Region:
 
     payers: int = 100_000
     """Of the whole city: everybody in the gallery."""
-    regulars: int = 8_000
+    regulars: int = 5_000
     stations: int = 12
     days: int = 10
     commutes: float = 0.85

@@ -24,7 +24,8 @@ from pipeline.gallery.hot.mirror import Mirror
 from pipeline.local import LocalStack
 
 LIMIT_S = 14_400.0
-_SHOWN = ("mated_mean", "mated_sd", "non_mated_mean", "non_mated_sd", "non_mated_1e3", "noise_sd", "noise_kurtosis")
+_COSINES = ("mated_mean", "mated_sd", "non_mated_mean", "non_mated_sd", "non_mated_1e3", "noise_sd")
+_RATIOS = ("noise_kurtosis", "noise_predicted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +63,19 @@ def people(plan: HotPlan) -> list[Row]:
             " pass --models and --people"
         )
     real, drawn = asdict(population.measured(plan.models, plan.people)), asdict(population.drawn())
+    hard = asdict(population.drawn("hard"))
     against = f"the persons in {plan.people.name} who have two photographs, as the embedder sees them"
     return [
         Row(
             case=f"hot.people.{name}",
-            unit="cosine" if name != "noise_kurtosis" else "ratio",
+            unit="ratio" if name in _RATIOS else "cosine",
             ours=drawn[name],
             baseline=real[name],
             ratio=None,
             against=against,
-            more={"pairs_drawn": drawn["pairs"], "pairs": real["pairs"]},
+            more={"hard": hard[name], "pairs_drawn": drawn["pairs"], "pairs": real["pairs"]},
         )
-        for name in _SHOWN
+        for name in (*_COSINES, *_RATIOS)
     ]
 
 

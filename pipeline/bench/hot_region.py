@@ -42,7 +42,7 @@ class City:
     """Everybody's looks, and the gallery in the protected `space`. Payer k has the id `pK`."""
 
     def __init__(self, region: Region, space: Transform, *, templates: int, seed: int) -> None:
-        self.people = Population((seed, 1))
+        self.people = Population((seed, 1), noise="fitted")
         self.space = space
         self.index = ExactIndex(self.people.dimension)
         self._templates = templates

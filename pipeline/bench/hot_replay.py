@@ -45,7 +45,7 @@ class ReplayPlan:
     """What to replay. `templates`: pictures per payer in the gallery, as enrolment takes several."""
 
     region: Region = field(default_factory=Region)
-    templates: int = 2
+    templates: int = 3
     agents: int = 2
     erased: int = 20
     """Regulars, at each midnight but the first."""

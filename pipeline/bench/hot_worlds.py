@@ -91,7 +91,7 @@ class World:
 
 def world(shape: Shape, seed: tuple[int, ...]) -> World:
     """The world of that seed."""
-    people = Population(seed)
+    people = Population(seed, noise="hard")
     draw = people.draw
     doubles = round(shape.hot * shape.doubled)
     double_of = np.sort(draw.choice(shape.hot, doubles, replace=False))
