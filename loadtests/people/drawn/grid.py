@@ -35,8 +35,15 @@ def window(x0: float, x1: float, y0: float, y1: float) -> tuple[slice, slice]:
 
 def step(value: npt.NDArray[np.floating], low: float = 0.0, high: float = 1.0) -> Floats:
     """Smoothly 0 below `low`, 1 above `high`."""
-    t = np.clip((value - np.float32(low)) * np.float32(1.0 / (high - low)), 0, 1)
-    return np.asarray(t * t * (3 - 2 * t), np.float32)
+    # In place: half of the time would go into memory for what is in between.
+    t = value - np.float32(low)
+    t *= np.float32(1.0 / (high - low))
+    np.minimum(np.maximum(t, 0, out=t), 1, out=t)
+    square = t * t
+    t *= -2
+    t += 3
+    square *= t
+    return np.asarray(square, np.float32)
 
 
 def bump(x: Floats, y: Floats, at: tuple[float, float], radii: tuple[float, float]) -> Floats:
