@@ -24,6 +24,7 @@ from pipeline.cli import (
     enrol,
     evaluate,
     evaluate_crowd,
+    evaluate_protection,
     gallery,
     gateway,
     keys,
@@ -77,4 +78,5 @@ app.add_typer(rights.app, name="consent", rich_help_panel=RIGHTS)
 app.command(rich_help_panel=RIGHTS)(rights.erase)
 app.command(rich_help_panel=MEASURE)(bench.bench)
 evaluate.app.command("crowd")(evaluate_crowd.crowd)
+evaluate.app.command("protection")(evaluate_protection.protection)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)
