@@ -144,7 +144,7 @@ def enrol(
 
 
 def warnings_only(settings: Settings, command: str) -> None:
-    """The parts of this command speak up when something is wrong, on standard error; standard output is the answer's."""
+    """The command's parts speak up only when something is wrong, on standard error; standard output is the answer's."""
     from pipeline.runtime import logs
 
     logs.configure(settings.log.model_copy(update={"level": "warning"}), command)
