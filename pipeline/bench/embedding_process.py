@@ -65,14 +65,14 @@ class EmbeddingPlan:
 @dataclass(frozen=True, slots=True)
 class EmbeddingRound:
     """What came of it: `sample` per frame with the stages' seconds as parts (the engine's, and those of the batches:
-    `prepare` and `process` computed, `queue` waited for the models, `idle` the models waited), the model runs, events,
-    rejects.
+    `prepare` and `process` computed, `queue` waited for the models, `idle` the models waited), the model runs,
+    recognitions, rejects.
     """
 
     sample: Sample
     runs: Sequence[ModelRun]
     batches: int
-    emitted: int
+    recognised: int
     rejected: int
 
 
@@ -82,12 +82,13 @@ class Metered:
 
     done: Callable[[], None]
 
-    def __init__(self, inner: BatchHandler, count: int) -> None:
+    def __init__(self, inner: BatchHandler, count: int, recognitions: str) -> None:
         self.name, self.source = inner.name, inner.source
         self._inner = inner
+        self._recognitions = recognitions
         self._left = count
         self.began_s = self.ended_s = 0.0
-        self.batches = self.emitted = self.rejected = 0
+        self.batches = self.recognised = self.rejected = 0
         self.parts = dict.fromkeys(("prepare", "process", "queue", "idle"), 0.0)
 
     def process(self, messages: Sequence[InMessage]) -> Sequence[HandlerResult]:
@@ -119,7 +120,9 @@ class Metered:
         )
         self.batches += 1
         self.rejected += sum(isinstance(result, Reject) for result in results)
-        self.emitted += sum(len(result) for result in results if not isinstance(result, Reject))
+        self.recognised += sum(
+            emit.topic == self._recognitions for result in results if not isinstance(result, Reject) for emit in result
+        )
         self._left -= len(messages)
         self.ended_s = time.perf_counter()
         self.parts["process"] += self.ended_s - began_s
@@ -163,8 +166,9 @@ class Predecoded:
 
 def run_round(plan: EmbeddingPlan) -> EmbeddingRound:
     """One round; call it by `own_process`, since the loop ends its process when something is wrong."""
-    # Everybody is seen again and again in the same picture, which an agent at work would refuse.
-    vision = Vision(pad="report_only" if plan.liveness else "off", repeated_frames="report_only")
+    # Everybody is seen again and again in the same picture, which an agent at work would refuse, and is found among so
+    # many payers without a claim, which it would ask for.
+    vision = Vision(pad="report_only" if plan.liveness else "off", repeated_frames="report_only", max_fpir=1.0)
     taped = open_taped(plan.models, liveness=plan.liveness, max_batch=vision.max_batch, max_faces=MAX_FACES)
     images = [decode_jpeg(jpeg) for jpeg in plan.faces]
     keyring = Keyring.open(plan.keys)
@@ -183,7 +187,7 @@ def run_round(plan: EmbeddingPlan) -> EmbeddingRound:
         began.update(stage_seconds(), cpu=cpu_s())
         return True
 
-    handler = Metered(inner, plan.count)
+    handler = Metered(inner, plan.count, plan.recognitions)
     loop = BatchLoop(
         handler,
         kafka=Kafka(bootstrap=plan.bootstrap),
@@ -202,7 +206,7 @@ def run_round(plan: EmbeddingPlan) -> EmbeddingRound:
     used_s = cpu_s() - began["cpu"]
     stages = {name: seconds - began.get(name, 0.0) for name, seconds in stage_seconds().items()}
     sample = Sample(plan.count, handler.ended_s - handler.began_s, used_s, {**stages, **handler.parts})
-    return EmbeddingRound(sample, taped.runs(), handler.batches, handler.emitted, handler.rejected)
+    return EmbeddingRound(sample, taped.runs(), handler.batches, handler.recognised, handler.rejected)
 
 
 def _announce(health: Health, marker: Path) -> None:

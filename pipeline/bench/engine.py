@@ -57,7 +57,7 @@ class _Agent:
         group = f"bench-{uuid.uuid4().hex[:8]}"
         self.last = in_own_process(run_round, replace(self.plan, group=group))
         expected = 0 if self.plan.predecoded else self.plan.count
-        self.broken += self.last.rejected > 0 or self.last.emitted != expected
+        self.broken += self.last.rejected > 0 or self.last.recognised != expected
         return self.last.sample
 
     @property
