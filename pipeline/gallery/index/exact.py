@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import metrics
+from pipeline.gallery.index.choice import choose
 from pipeline.gallery.index.histogram import histogram
 from pipeline.gallery.index.hits import View
-from pipeline.gallery.index.kernels import KernelName, kernels
+from pipeline.gallery.index.kernels import Kernel, KernelName
 from pipeline.gallery.index.payers import Payers
 from pipeline.gallery.index.search import search, search_rows
 from pipeline.gallery.index.segments import FIRST_ROWS, SEGMENT_ROWS, Arrays, Form, Segment, Stored, Vectors
@@ -41,7 +42,7 @@ class ExactIndex:
         self,
         dimension: int,
         *,
-        kernel: KernelName = "auto",
+        kernel: KernelName | Kernel = "auto",
         stored: Stored = "float32",
         folder: Path | None = None,
     ) -> None:
@@ -50,8 +51,8 @@ class ExactIndex:
         files there instead of in memory, whose pages the system may write out: let it be on an encrypted disk.
 
         Raises `UsageError` if this machine cannot run the kernel asked for."""
-        self._kernels = kernels(kernel, dimension)
-        self._form = Form(dimension, stored, folder, self._kernels.coder)
+        self._kernel = choose(kernel, dimension) if isinstance(kernel, str) else kernel
+        self._form = Form(dimension, stored, folder, self._kernel.coder)
         self._lock = threading.Lock()
         self._segments = {0: Segment(self._form, FIRST_ROWS)}
         self._tail = 0
@@ -72,7 +73,7 @@ class ExactIndex:
     @property
     def kernel(self) -> str:
         """What scans the gallery."""
-        return self._kernels.name
+        return self._kernel.name
 
     @property
     def size(self) -> int:
@@ -159,7 +160,7 @@ class ExactIndex:
     def size_of(self, payer_ids: Collection[str]) -> int:
         """How many templates these payers have."""
         with self._lock:
-            return sum(len(self._payers.places(payer)) for payer in payer_ids)
+            return sum(len(self._payers.places(payer)) for payer in set(payer_ids))
 
     def payer_of(self, template_id: str) -> str | None:
         """Whose template it is; None if no search that begins now sees it."""
@@ -182,7 +183,7 @@ class ExactIndex:
         when the gallery is empty. Raises `ValueError` for another shape and for numbers that are not finite."""
         self._check(probes, (len(probes), self.dimension) if probes.ndim else ())
         with self._view() as view:
-            return search(self._kernels, probes, view)
+            return search(self._kernel, probes, view)
 
     def search_payers(self, probe: Vector, payer_ids: Collection[str]) -> Match | None:
         """As `search` for one probe, float32 (d,), among these payers alone; None if none of them has a template."""
@@ -198,7 +199,7 @@ class ExactIndex:
         with self._view() as view:
             with self._lock:
                 own = np.array([self._payers.code(payer) for payer in payer_ids], np.int64)
-            return histogram(self._kernels.of(len(vectors)), vectors, own, edges, view)
+            return histogram(self._kernel, vectors, own, edges, view)
 
     def dump(self) -> Arrays:
         """All templates of this moment."""

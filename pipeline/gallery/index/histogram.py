@@ -16,15 +16,15 @@ _ROWS_AT_ONCE = 2048
 
 def histogram(kernel: Kernel, vectors: Vector, own: Rows, edges: Vector, view: View) -> npt.NDArray[np.int64]:
     """See `ExactIndex.histogram`; `own` (n,): payer codes, -1 for a payer who has no template."""
-    probes = Probes.of(vectors)
-    unit = kernel.unit(probes)[:, None]
+    scan = kernel.scan(Probes.of(vectors))
+    unit = scan.unit[:, None]
     counts = np.zeros((len(vectors), len(edges) - 1), np.int64)
     inner = edges[1:-1].astype(np.float64)
     for segment, count in view.parts:
-        error = kernel.error(probes, segment)[:, None]
+        error = scan.error(segment)[:, None]
         for first in range(0, count, _ROWS_AT_ONCE):
             end = min(count, first + _ROWS_AT_ONCE)
-            upper = kernel.scores(probes, segment, first, end) * unit + error
+            upper = scan.scores(segment, first, end) * unit + error
             counted = segment.dead[first:end] > view.moment
             others = counted & (segment.payer_of[first:end] != own[:, None])
             for number, (row, chosen) in enumerate(zip(upper, others, strict=True)):

@@ -44,12 +44,17 @@ class Hits:
         return cls(number, number, number, np.empty(0, np.int32), np.empty(0))
 
     @classmethod
+    def of(cls, part: int, row: Rows, payer: npt.NDArray[np.int32], upper: Floats) -> Hits:
+        """Of one part, for the first probe."""
+        return cls(np.zeros(len(row), np.int64), np.full(len(row), part), row, payer, upper)
+
+    @classmethod
     def joined(cls, some: Sequence[Hits]) -> Hits:
         """One after the other."""
         columns = zip(*((hits.probe, hits.part, hits.row, hits.payer, hits.upper) for hits in some), strict=True)
         return cls(*(np.concatenate(column) for column in columns))
 
-    def only(self, chosen: npt.NDArray[np.bool_] | Rows) -> Hits:
+    def only(self, chosen: npt.NDArray[np.bool_] | Rows | slice) -> Hits:
         """Some of them."""
         return Hits(self.probe[chosen], self.part[chosen], self.row[chosen], self.payer[chosen], self.upper[chosen])
 
@@ -93,7 +98,7 @@ def template_id(hits: Hits, number: int, view: View) -> str:
 def matches(hits: Hits, probes: Probes, view: View) -> list[Match | None]:
     """One per probe; None where there is no hit."""
     similar = exact(hits, probes, view)
-    found: list[Match | None] = [None] * len(probes.exact)
+    found: list[Match | None] = [None] * len(probes)
     for probe, best, other in ranked(hits, similar, view):
         segment, row = view.parts[hits.part[best]][0], hits.row[best]
         found[probe] = Match(

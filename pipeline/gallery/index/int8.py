@@ -1,29 +1,33 @@
-"""Scans of 8-bit codes: a quarter of the bytes of float32, and four times as many products per instruction."""
+"""Scans of 8-bit codes by NumKong, which finds the processor's instructions: where nothing can be compiled."""
 
 from __future__ import annotations
 
 import numkong
 import numpy as np
 
-from pipeline.gallery.index.codes import SLACK, Coder, Floats, Probes
-from pipeline.gallery.index.kernels import DenseHits, Scores
+from pipeline.gallery.index.codes import Coder, Probes
+from pipeline.gallery.index.kernels import CodedScan, DenseHits, PlainKernel, Scan, Scores
 from pipeline.gallery.index.segments import Segment
 
 
-class Int8Kernel(DenseHits):
-    """Dot products of codes by NumKong, which finds the processor's instructions for them."""
+class NumKongKernel(PlainKernel):
+    """Dot products of codes, all of them."""
+
+    name = "int8 (numkong)"
 
     def __init__(self, dimension: int) -> None:
         self.coder = Coder(dimension)
 
-    def unit(self, probes: Probes) -> Floats:
-        """The product of both steps."""
-        return probes.step * self.coder.step
+    def scan(self, probes: Probes) -> Scan:
+        """See `Kernel.scan`."""
+        return _NumKongScan(self.coder, probes)
 
-    def error(self, probes: Probes, segment: Segment) -> Floats:
-        """What coding the probe and coding the rows can make wrong."""
-        return probes.residual * segment.length + probes.length * segment.residual + SLACK
 
-    def scores(self, probes: Probes, segment: Segment, first: int, end: int) -> Scores:
-        """See `Kernel.scores`."""
-        return np.asarray(numkong.cdist(probes.codes, segment.codes[first:end], "dot"))
+class _NumKongScan(CodedScan, DenseHits):
+    def __init__(self, coder: Coder, probes: Probes) -> None:
+        super().__init__(coder, probes)
+        self._codes = probes.padded(coder.width)
+
+    def scores(self, segment: Segment, first: int, end: int) -> Scores:
+        """See `Scan.scores`."""
+        return np.asarray(numkong.cdist(self._codes, segment.codes[first:end], "dot"))

@@ -14,78 +14,79 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import UsageError
 from pipeline.gallery.index.codes import SLACK, Coder, Floats, Probes
+from pipeline.gallery.index.hits import Hits, View
 from pipeline.gallery.index.segments import Rows, Segment
 
 KernelName = Literal["auto", "int8", "float32", "gpu"]
-Scores = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.int32]
+Whole = npt.NDArray[np.int32]
+Scores = npt.NDArray[np.float32] | npt.NDArray[np.float64] | Whole
 
 
-class Kernel(Protocol):
-    """One way to scan. A score times the probe's `unit` is a similarity, wrong by at most `error`."""
+class Scan(Protocol):
+    """Some probes, made ready for a kernel. A score times the probe's `unit` is a similarity, wrong by at most
+    `error`."""
 
-    def unit(self, probes: Probes) -> Floats:
-        """(n,): the similarity that a score of 1 stands for."""
-        ...
+    unit: Floats
+    """(n,): the similarity that a score of 1 stands for."""
 
-    def error(self, probes: Probes, segment: Segment) -> Floats:
+    def error(self, segment: Segment) -> Floats:
         """(n,): no similarity in this segment is further than this from its score times the unit."""
         ...
 
-    def scores(self, probes: Probes, segment: Segment, first: int, end: int) -> Scores:
+    def scores(self, segment: Segment, first: int, end: int) -> Scores:
         """(n, end - first)."""
         ...
 
-    def hits(self, probes: Probes, segment: Segment, first: int, end: int, floors: Floats) -> tuple[Rows, Rows, Scores]:
+    def hits(self, segment: Segment, first: int, end: int, floors: Floats) -> tuple[Rows, Rows, Scores]:
         """Probe, row and score wherever the score is at least the probe's floor; `floors` (n,) in scores."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Kernels:
-    """What a machine scans with: one kernel for few probes, one for many. `coder`: None if it scans no codes."""
+class Kernel(Protocol):
+    """One way to scan. `coder` is None where it scans the vectors themselves."""
 
     name: str
-    coder: Coder | None
-    few: Kernel
-    many: Kernel
-    few_probes: int
 
-    def of(self, probes: int) -> Kernel:
-        """The quicker kernel for so many probes."""
-        return self.few if probes <= self.few_probes else self.many
+    @property
+    def coder(self) -> Coder | None:
+        """Makes the codes that are scanned."""
+        ...
+
+    @property
+    def one_by_one(self) -> int:
+        """So many probes go one by one, by `single`, because that is quicker; 0 where there is no such way."""
+        ...
+
+    def scan(self, probes: Probes) -> Scan:
+        """Makes up to 64 probes ready."""
+        ...
+
+    def single(self, probes: Probes, view: View) -> Hits:
+        """Rows among which the answer for one probe is."""
+        ...
 
 
-def kernels(name: KernelName, dimension: int) -> Kernels:
-    """The kernels of that name; raises `UsageError` if this machine has not what they need."""
-    if name == "gpu":
-        raise UsageError("searching on a GPU: this version has no kernel for it; choose int8 or float32")
-    if name != "float32":
-        try:
-            from pipeline.gallery.index import int8
-        except ImportError as error:
-            if name == "int8":
-                raise UsageError(
-                    f"searching with 8-bit codes: {error}; install numkong, or choose the kernel float32"
-                ) from None
-        else:
-            kernel = int8.Int8Kernel(dimension)
-            return Kernels("int8", kernel.coder, kernel, kernel, 0)
-    plain = Float32Kernel()
-    return Kernels("float32", None, plain, plain, 0)
+class PlainKernel:
+    """A kernel without a way for one probe."""
+
+    one_by_one = 0
+
+    def single(self, probes: Probes, view: View) -> Hits:
+        """Never called."""
+        raise NotImplementedError
 
 
 class DenseHits:
     """Hits by way of all scores."""
 
-    def scores(self, probes: Probes, segment: Segment, first: int, end: int) -> Scores:
-        """See `Kernel.scores`."""
+    def scores(self, segment: Segment, first: int, end: int) -> Scores:
+        """See `Scan.scores`."""
         raise NotImplementedError
 
-    def hits(self, probes: Probes, segment: Segment, first: int, end: int, floors: Floats) -> tuple[Rows, Rows, Scores]:
-        """See `Kernel.hits`."""
-        scores = self.scores(probes, segment, first, end)
+    def hits(self, segment: Segment, first: int, end: int, floors: Floats) -> tuple[Rows, Rows, Scores]:
+        """See `Scan.hits`."""
+        scores = self.scores(segment, first, end)
         # Whole scores are compared with whole bounds: numpy would make a wider copy of them otherwise.
         bounds = whole(floors) if scores.dtype == np.int32 else floors
         at = np.flatnonzero(scores >= bounds[:, None])
@@ -93,25 +94,48 @@ class DenseHits:
         return probe, row + first, scores.ravel()[at]
 
 
-def whole(floors: Floats) -> npt.NDArray[np.int32]:
+def whole(floors: Floats) -> Whole:
     """The least whole scores that are not below `floors`."""
     limits = np.iinfo(np.int32)
     return np.ceil(floors).clip(limits.min, limits.max).astype(np.int32)
 
 
-class Float32Kernel(DenseHits):
+class CodedScan:
+    """Unit and error of 8-bit codes."""
+
+    def __init__(self, coder: Coder, probes: Probes) -> None:
+        self.unit = probes.step * coder.step
+        self._probes = probes
+
+    def error(self, segment: Segment) -> Floats:
+        """What coding the probe and coding the rows can make wrong."""
+        return self._probes.residual * segment.length + self._probes.length * segment.residual + SLACK
+
+
+class Float32Kernel(PlainKernel):
     """One float32 matrix product over the vectors themselves: everywhere, and without codes."""
 
-    def unit(self, probes: Probes) -> Floats:
-        """A score is a similarity."""
-        return np.ones(len(probes.exact))
+    name = "float32"
+    coder = None
 
-    def error(self, probes: Probes, segment: Segment) -> Floats:
+    def scan(self, probes: Probes) -> Scan:
+        """See `Kernel.scan`."""
+        return _Float32Scan(probes)
+
+
+@dataclass
+class _Float32Scan(DenseHits):
+    _probes: Probes
+
+    def __post_init__(self) -> None:
+        self.unit = np.ones(len(self._probes))
+        self._vectors = self._probes.exact.astype(np.float32)
+
+    def error(self, segment: Segment) -> Floats:
         """Rounding only."""
-        rounding: float = probes.exact.shape[1] * 2.0**-23
-        return probes.length * segment.length * rounding + SLACK
+        rounding: float = self._vectors.shape[1] * 2.0**-23
+        return self._probes.length * segment.length * rounding + SLACK
 
-    def scores(self, probes: Probes, segment: Segment, first: int, end: int) -> Scores:
-        """See `Kernel.scores`."""
-        rows = segment.vectors[first:end].astype(np.float32, copy=False)
-        return np.asarray(probes.exact.astype(np.float32) @ rows.T)
+    def scores(self, segment: Segment, first: int, end: int) -> Scores:
+        """See `Scan.scores`."""
+        return np.asarray(self._vectors @ segment.vectors[first:end].astype(np.float32, copy=False).T)

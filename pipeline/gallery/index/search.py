@@ -18,27 +18,28 @@ import numpy as np
 
 from pipeline.gallery.index.codes import SLACK, Floats, Probes
 from pipeline.gallery.index.hits import Hits, View, exact, matches, ranked
-from pipeline.gallery.index.kernels import Kernels
+from pipeline.gallery.index.kernels import Kernel
 from pipeline.gallery.index.segments import Rows, Segment
 from pipeline.ports import Match, Vector
 
 PROBES_AT_ONCE = 64
 _FIRST_STAGE = 1024
 """Rows of which all scores are looked at, to find a first floor."""
-_GROWTH = 4
-"""Each further stage ends when this many times as many rows were seen."""
-_FEW = 4
-"""So few probes have few hits: they see the rows in two stages, because each stage costs the same."""
-_FIRST_STAGE_OF_FEW = 8192
+_GROWTH = 8
+"""Each further stage ends when this many times as many rows were seen. Stages cost; so do the hits of a low floor."""
 _HITS_PER_PROBE = 512
 """More hits than this, on average, are settled at once."""
 
 
-def search(kernels: Kernels, vectors: Vector, view: View) -> list[Match | None]:
+def search(kernel: Kernel, vectors: Vector, view: View) -> list[Match | None]:
     """The best payer and the best other payer for each of `vectors`, float32 (n, d)."""
+    single = len(vectors) <= kernel.one_by_one
+    at_once = 1 if single else PROBES_AT_ONCE
     found: list[Match | None] = []
-    for first in range(0, len(vectors), PROBES_AT_ONCE):
-        found += _Search(kernels, Probes.of(vectors[first : first + PROBES_AT_ONCE]), view).run()
+    for first in range(0, len(vectors), at_once):
+        probes = Probes.of(vectors[first : first + at_once])
+        hits = kernel.single(probes, view) if single else _Search(kernel, probes, view).hits()
+        found += matches(hits, probes, view)
     return found
 
 
@@ -56,16 +57,17 @@ def search_rows(vector: Vector, view: View) -> Match | None:
 class _Search:
     """One batch of probes on its way through the rows."""
 
-    def __init__(self, kernels: Kernels, probes: Probes, view: View) -> None:
-        self._kernel = kernels.of(len(probes.exact))
+    def __init__(self, kernel: Kernel, probes: Probes, view: View) -> None:
+        self._scanned = kernel.scan(probes)
         self._probes = probes
         self._view = view
-        self._unit = self._kernel.unit(probes)
-        self._count = len(probes.exact)
+        self._unit = self._scanned.unit
+        self._count = len(probes)
         self._floor: Floats = np.full(self._count, -np.inf)
         self._hits = Hits.none()
 
-    def run(self) -> list[Match | None]:
+    def hits(self) -> Hits:
+        """Rows among which the answers are."""
         for stage in self._stages():
             pending, waiting = [self._hits], len(self._hits)
             for part, first, end in stage:
@@ -77,32 +79,31 @@ class _Search:
                     pending, waiting = [settled], len(settled)
             self._hits = Hits.joined(pending)
             self._raise_floor()
-        return matches(self._hits, self._probes, self._view)
+        return self._hits
 
     def _stages(self) -> Iterator[list[tuple[int, int, int]]]:
         """Pieces (part, first row, end) of each stage."""
-        few = self._count <= _FEW
-        seen, due = 0, _FIRST_STAGE_OF_FEW if few else _FIRST_STAGE
+        seen, due = 0, _FIRST_STAGE
         stage: list[tuple[int, int, int]] = []
         for part, (_, count) in enumerate(self._view.parts):
             first = 0
             while first < count:
-                end = count if seen else min(count, due)
+                end = min(count, first + due - seen)
                 stage.append((part, first, end))
                 seen, first = seen + end - first, end
-                if seen >= due:
+                if seen == due:
                     yield stage
-                    stage, due = [], 2**62 if few else seen * _GROWTH
+                    stage, due = [], due * _GROWTH
         if stage:
             yield stage
 
     def _scan(self, part: int, first: int, end: int) -> Hits:
         segment, moment = self._view.parts[part][0], self._view.moment
-        error = self._kernel.error(self._probes, segment)
+        error = self._scanned.error(segment)
         if np.isneginf(self._floor).all():
             self._first_floor(segment, first, end, error)
         floors = (self._floor - error) / self._unit
-        probe, row, score = self._kernel.hits(self._probes, segment, first, end, floors)
+        probe, row, score = self._scanned.hits(segment, first, end, floors)
         alive = segment.dead[row] > moment
         if not alive.all():
             probe, row, score = probe[alive], row[alive], score[alive]
@@ -111,7 +112,7 @@ class _Search:
 
     def _first_floor(self, segment: Segment, first: int, end: int, error: Floats) -> None:
         """A floor from all scores of one piece, for the probes that find two payers in it."""
-        similar = self._kernel.scores(self._probes, segment, first, end) * self._unit[:, None]
+        similar = self._scanned.scores(segment, first, end) * self._unit[:, None]
         similar[:, segment.dead[first:end] <= self._view.moment] = -np.inf
         payer_of = segment.payer_of[first:end]
         best = similar.argmax(axis=1)

@@ -17,10 +17,13 @@ import numpy.typing as npt
 
 from pipeline.gallery.index.codes import Coder
 
-SEGMENT_ROWS = 8192
-"""Room of a full segment: 8-bit codes of 512 dimensions take 4 MiB, the scores of 64 probes 2 MiB."""
+SEGMENT_ROWS = 16_384
+"""Room of a full segment. Larger ones cost fewer calls; smaller ones are written anew in less time under the lock."""
+OVERREAD = 8
+"""Rows beyond the room that a loop may read; nobody believes what it finds there."""
 FIRST_ROWS = 256
 """Room of the first segment; it grows by copies of twice the room up to `SEGMENT_ROWS`."""
+CACHE_LINE = 64
 ALIVE = np.iinfo(np.int64).max
 
 Stored = Literal["float32", "float16"]
@@ -53,16 +56,23 @@ class Form:
 
     @property
     def bytes_per_row(self) -> int:
-        """Numbers of one template: vector, code, payer, moment, flag."""
-        codes = self.dimension if self.coder else 0
-        return self.dimension * np.dtype(self.stored).itemsize + codes + 4 + 8 + 1
+        """Numbers of one template: vector, payer, moment, flag, codes with their offset and residual."""
+        codes = sum(self.widths) + 8 if self.coder else 0
+        return self.dimension * np.dtype(self.stored).itemsize + 4 + 8 + 1 + codes
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Bytes of a row's 8-bit and 4-bit codes."""
+        if self.coder is None:
+            return 0, 0
+        return self.coder.width, self.coder.width // 2 if self.coder.coarse else 0
 
 
 class Segment:
     """Room for `room` rows; `count` of them are written, `living` of those not removed."""
 
-    __slots__ = ("codes", "count", "dead", "form", "length", "living", "lookalikes", "names", "payer_of", "residual",
-                 "room", "vectors")  # fmt: skip
+    __slots__ = ("addresses", "codes", "count", "dead", "form", "half_length", "halves", "length", "living",
+                 "lookalikes", "names", "offsets", "payer_of", "residual", "residuals", "room", "vectors")  # fmt: skip
 
     def __init__(self, form: Form, room: int) -> None:
         self.form = form
@@ -70,7 +80,15 @@ class Segment:
         self.count = 0
         self.living = 0
         self.vectors = _room_for_vectors(form, room)
-        self.codes: npt.NDArray[np.int8] = np.zeros((room, form.dimension if form.coder else 0), np.int8)
+        width, half_width = form.widths
+        self.codes: npt.NDArray[np.int8] = aligned(room + OVERREAD, width).view(np.int8)
+        self.offsets: npt.NDArray[np.int32] = np.zeros(room + OVERREAD, np.int32)
+        """-128 times the sum of each row's code: a scan with unsigned probes begins there."""
+        self.halves = aligned(room + OVERREAD, half_width)
+        self.residuals: npt.NDArray[np.float32] = np.zeros(room + OVERREAD, np.float32)
+        """No row's vector is further from its 4-bit code than this."""
+        self.addresses = tuple(part.ctypes.data for part in (self.codes, self.offsets, self.halves, self.residuals))
+        """Of these four, for compiled loops."""
         self.payer_of: npt.NDArray[np.int32] = np.zeros(room, np.int32)
         self.dead: Rows = np.full(room, ALIVE, np.int64)
         self.lookalikes: npt.NDArray[np.bool_] = np.zeros(room, np.bool_)
@@ -78,7 +96,9 @@ class Segment:
         self.residual = 0.0
         """No row's vector is further from its code than this."""
         self.length = 0.0
-        """No row's code is longer than this, as a vector."""
+        """No row's code is longer than this, as a vector; without codes, no vector."""
+        self.half_length = 0.0
+        """No row's 4-bit code is longer than this."""
 
     def write(
         self,
@@ -94,8 +114,13 @@ class Segment:
         if self.form.coder is not None:
             coded = self.form.coder.code(self.vectors[first:end])
             self.codes[first:end] = coded.codes
+            self.offsets[first:end] = -128 * coded.codes.sum(axis=1, dtype=np.int32)
             self.residual = max(self.residual, coded.residual)
             self.length = max(self.length, coded.length)
+            if self.form.coder.coarse:
+                self.halves[first:end] = coded.halves
+                self.residuals[first:end] = coded.residuals
+                self.half_length = max(self.half_length, coded.half_length)
         else:
             self.length = max(self.length, float(np.linalg.norm(vectors.astype(np.float64), axis=1).max(initial=0.0)))
         self.payer_of[first:end] = payer_of
@@ -110,8 +135,12 @@ class Segment:
         first, end = self.count, self.count + len(rows)
         self.vectors[first:end] = other.vectors[rows]
         self.codes[first:end] = other.codes[rows]
+        self.offsets[first:end] = other.offsets[rows]
+        self.halves[first:end] = other.halves[rows]
+        self.residuals[first:end] = other.residuals[rows]
         self.residual = max(self.residual, other.residual)
         self.length = max(self.length, other.length)
+        self.half_length = max(self.half_length, other.half_length)
         self.payer_of[first:end] = other.payer_of[rows]
         self.lookalikes[first:end] = other.lookalikes[rows]
         self.names.extend([other.names[row] for row in rows])
@@ -120,10 +149,11 @@ class Segment:
         return first
 
     def wipe(self, row: int | None) -> None:
-        """Overwrites the vector, code and id of a row, or (None) of all; no search may be reading them."""
+        """Overwrites the vector, codes and id of a row, or (None) of all; no search may be reading them."""
         rows = slice(None) if row is None else row
         self.vectors[rows] = 0.0
         self.codes[rows] = 0
+        self.halves[rows] = 0
         if row is None:
             self.names.clear()
         elif self.names:
@@ -132,6 +162,13 @@ class Segment:
     def alive(self, count: int, moment: int) -> Rows:
         """The rows below `count` that a search of `moment` sees."""
         return np.flatnonzero(self.dead[:count] > moment)
+
+
+def aligned(rows: int, width: int) -> npt.NDArray[np.uint8]:
+    """Zeros that begin where a cache line does: a vector across two lines costs two reads."""
+    raw = np.zeros(rows * width + CACHE_LINE, np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE
+    return raw[start : start + rows * width].reshape(rows, width)
 
 
 def _room_for_vectors(form: Form, room: int) -> Vectors:
