@@ -61,6 +61,21 @@ def test_the_gallery_follows_the_topic(place: Place) -> None:
     assert reader.refused == {}, "a tombstone is no damaged record"
 
 
+def test_a_payer_s_tombstone_takes_everything_of_the_payer_out(place: Place) -> None:
+    """One record, by the payer's id, before anybody has looked for the templates; other payers stay."""
+    ann, ben = derived_id("payer", "ann"), derived_id("payer", "ben")
+    place.enrol(ann, faces(2), pin=None)
+    place.enrol(ben, faces(1, seed=3), pin=None)
+    reader = place.reader()
+    assert reader.size == 3
+    place.write(ann, None)
+    wait_until(lambda: reader.size == 1, 10, "the payer's tombstone")
+    (match,) = reader.search(faces(1, seed=3))
+    assert match is not None
+    assert match.payer_id == ben
+    assert reader.refused == {}
+
+
 def test_enrolling_again_writes_the_same_templates(place: Place) -> None:
     """A repeated enrolment has the same ids and one template per picture; without a PIN no profile is written."""
     payer, vectors = derived_id("payer"), faces(2)
