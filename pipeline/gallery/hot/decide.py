@@ -3,7 +3,9 @@
 An answer stands when all of this holds, and the reason is counted when it does not:
 
 - the payer leads every other hot one by what any later rule asks for (`Rule.lead`);
-- nobody else can be nearer than that, but with probability `Rule.limit` (`standing`, `neighbours`);
+- nobody else can be nearer than that, but with probability `Rule.limit` at most (`standing`, `neighbours`);
+- all answers together risk `Rule.mean` a search at most: each search pays that into an account, and each answer that
+  stands takes its own bound out of it;
 - the exact index, asked about this payer and those nearest to them, gives the same template at the same similarity and
   the same lead: so the payer is alive there, no better template of theirs is missing here, and what is told is what an
   exact search would tell;
@@ -14,6 +16,7 @@ What a hot answer says of the best other payer (`Match.runner_up`) is a bound: n
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -23,9 +26,11 @@ from pipeline import metrics
 from pipeline.gallery.hot.gallery import Gallery
 from pipeline.gallery.hot.mirror import Lead, Mirror
 from pipeline.gallery.hot.neighbours import Around, Neighbours
-from pipeline.gallery.hot.standing import LEVELS
+from pipeline.gallery.hot.standing import LEVELS, risk
 from pipeline.ports import Match, Vector
 
+_MOST = 10_000
+"""Searches that the account holds at most."""
 _SAME = 1e-5
 """How far the similarity of one template may differ between two indexes that hold it."""
 
@@ -37,9 +42,12 @@ class HotSearch:
         self._gallery = gallery
         self._mirror = mirror
         self._neighbours = neighbours
+        self._lock = threading.Lock()
+        self._account = neighbours.rule.limit
 
     def search(self, probes: Vector) -> list[Match | None]:
         """For each of `probes`, float32 (n, d), the answer if it stands, else None."""
+        self._pay_in(len(probes))
         results: Counter[str] = Counter()
         answers: list[Match | None] = [None] * len(probes)
         leading: list[tuple[int, Lead, Around]] = []
@@ -81,6 +89,10 @@ class HotSearch:
         """The answer, or why it does not stand."""
         if level >= LEVELS or not found.similarity >= around.least[level]:
             return "below_least"
+        rule = self._neighbours.rule
+        risked = risk(rule, self._gallery.dimension, around.counts, level, found.similarity)
+        if not risked <= self._account:
+            return "spent"
         exact = self._gallery.search_payers(probe, (found.payer_id, *around.nearest))
         if exact is None or exact.payer_id != found.payer_id:
             return "not_alive"
@@ -88,11 +100,18 @@ class HotSearch:
             return "changed"
         if exact.lookalike:
             return "lookalike"
-        lead = self._neighbours.rule.lead
-        if not exact.similarity - exact.runner_up >= lead:
+        if not exact.similarity - exact.runner_up >= rule.lead:
             return "near_neighbour"
-        bound = max(found.runner_up, exact.runner_up, exact.similarity - lead)
+        self._pay_in(0, risked)
+        bound = max(found.runner_up, exact.runner_up, exact.similarity - rule.lead)
         return replace(exact, runner_up=max(-1.0, bound), searched="hot")
+
+    def _pay_in(self, searches: int, risked: float = 0.0) -> None:
+        rule = self._neighbours.rule
+        with self._lock:
+            # What is not used up does not add up without end: a quiet night buys no careless morning.
+            self._account = min(_MOST * rule.mean, self._account + searches * rule.mean) - risked
+        metrics.HOT_RISK.inc(risked)
 
 
 def agrees(hot: Match, exact: Match | None) -> bool:

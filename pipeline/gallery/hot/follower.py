@@ -91,10 +91,15 @@ class Follower:
             try:
                 self._step()
                 failures = 0
+                continue
             except RedisUnavailable:
                 self._lose()
-                self._stop.wait(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
-                failures += 1
+            except Exception:
+                # Nobody pays worse for it than with a cold mirror: begin anew, and say so.
+                log.exception("hot_tier_failed")
+                self._forget()
+            self._stop.wait(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
+            failures += 1
 
     def _lose(self) -> None:
         if self.state == "following":
@@ -102,9 +107,12 @@ class Follower:
             self._set("lost")
         self._looked_s = float("-inf")
         if self._at is not None and self.silent_s > self._forget_after_s:
-            self._at = None
-            self._mirror.keep_only(())
-            self._set("cold")
+            self._forget()
+
+    def _forget(self) -> None:
+        self._at = None
+        self._mirror.keep_only(())
+        self._set("cold")
 
     def _step(self) -> None:
         """One look at Redis; raises `RedisUnavailable`."""

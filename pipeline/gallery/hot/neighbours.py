@@ -31,10 +31,11 @@ _VERY_NEAR = 0.3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Around:
-    """A hot template, float32 (d,); from which similarity on its answers stand at each level, float32 (LEVELS,); and
-    the payers nearest to it, with whom an answer is compared exactly."""
+    """A hot template, float32 (d,); how many templates of others are how near, int64 (BINS,); from which similarity on
+    its answers stand at each level, float32 (LEVELS,); and the payers nearest to it, compared with exactly."""
 
     vector: Vector = field(repr=False)
+    counts: npt.NDArray[np.int64] = field(repr=False)
     least: npt.NDArray[np.float32] = field(repr=False)
     nearest: tuple[str, ...] = field(repr=False)
 
@@ -114,7 +115,9 @@ class Neighbours:
             row = self._rows.get(template_id)
             if row is None or not self._known[row]:
                 return None
-            return Around(self._vectors[row].copy(), self._least[row].copy(), self._nearest[row])
+            return Around(
+                self._vectors[row].copy(), self._counts[row].copy(), self._least[row].copy(), self._nearest[row]
+            )
 
     def added(self, payer_id: str, vector: Vector) -> None:
         """A template was put into the gallery, just before this call."""

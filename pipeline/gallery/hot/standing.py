@@ -14,9 +14,10 @@ the expected number of u that pass s - m, m being the largest margin that any la
 
     sum over u of Q((s - m - s c_u) sqrt(d') / (sqrt(1-s^2) sqrt(1-c_u^2))),      Q the normal tail.
 
-Where it is at most `limit` the answer stands: that bounds the probability that the decision differs (union bound). It
-falls with s, so that a template has, for each d', one least similarity from which its answers stand; with somebody very
-near there may be none. The few payers who are nearest are not in the sum: a hot answer is compared with them exactly.
+Where it is at most `limit` the answer stands: that bounds the probability that this decision differs (union bound). It
+falls with s, tenfold about each 0.02, so that a template has, for each d', one least similarity from which its answers
+stand; with somebody very near there may be none. Over all searches the bounds that were used up are held to `mean` each
+(`decide`). The few payers who are nearest are not in the sum: a hot answer is compared with them exactly.
 """
 
 from __future__ import annotations
@@ -43,14 +44,16 @@ _STEP = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """`margin`: the largest lead over the best other payer that any later rule asks for (cosine). `limit`: the
-    probability per search that the decision differs. `share` of the directions that the gallery shows are counted on.
-    `nearest`: payers compared with exactly. `headroom`: for rounding of cosines and of a margin compared as a float."""
+    """`margin`: the largest lead over the best other payer that any later rule asks for (cosine). The probability that
+    a decision differs is at most `limit` in one search and `mean` over all of them. `share` of the directions that the
+    gallery shows are counted on. `nearest`: payers compared with exactly. `headroom`: for rounding of cosines and of a
+    margin compared as a float."""
 
     margin: float
-    limit: float = 1e-6
+    limit: float = 1e-5
+    mean: float = 1e-6
     share: float = 0.95
-    nearest: int = 32
+    nearest: int = 64
     headroom: float = 0.002
 
     @property
@@ -79,6 +82,13 @@ def least(rule: Rule, dimension: int, counts: npt.NDArray[np.int64]) -> npt.NDAr
         some = np.flatnonzero(first < len(GRID))
         found[some, level] = GRID[first[some]]
     return found
+
+
+def risk(rule: Rule, dimension: int, counts: npt.NDArray[np.int64], level: int, similarity: float) -> float:
+    """The bound for one answer at `similarity`: `counts` int64 (BINS,) of its template. Never too small: it is that of
+    the next lower similarity worked out."""
+    column = max(0, min(len(GRID) - 1, int(np.searchsorted(GRID, similarity, side="right")) - 1))
+    return float(counts @ _table(rule, dimension, level)[:, column])
 
 
 @cache

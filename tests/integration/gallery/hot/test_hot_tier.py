@@ -225,8 +225,8 @@ def test_the_tier_is_bounded_by_size_and_age(url: str, keyring: Keyring) -> None
         assert hot == {PEOPLE[number].payer_id for number in (0, 2, 3)}
     with agent(url, keyring, PEOPLE, region=unique("r"), max_age_s=1) as one:
         one.warm(PEOPLE[:2])
-        wait_until(lambda: one.store.tidy() or not one.tier.mirror.payers, 10, "their age")
-        wait_until(lambda: not one.tier.mirror.payers, 10, "the mirror to hear of it")
+        # Each mirror tidies once a minute; the test does not wait for that.
+        wait_until(lambda: one.store.tidy() >= 0 and not one.tier.mirror.payers, 10, "their age, and the mirror's word")
         # A space that nobody writes to ends by itself.
         plain = client(url)
         for key in one.store.space.keys:
