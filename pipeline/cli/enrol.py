@@ -252,15 +252,20 @@ def _gallery(
 ) -> Iterator[tuple[GalleryReader, ExactIndex, DataKeys]]:
     """The enrolled gallery, read to its end and followed; raises `KafkaUnavailable`."""
     from pipeline.gallery.index import ExactIndex
+    from pipeline.gallery.mirrors import mirror_name
     from pipeline.gallery.protect.data_keys import open_data_keys
     from pipeline.gallery.reader import GalleryReader
+    from pipeline.gallery.snapshot import Snapshots
     from pipeline.runtime.admin import identity
     from pipeline.topics import GALLERY, JOURNAL, PAYERS
 
     identity(settings.kafka, (GALLERY, PAYERS, JOURNAL))
     data_keys = open_data_keys(keyring, settings.gallery.data_keys_url)
     index = ExactIndex(engine.dimension)
-    reader = GalleryReader(settings.kafka, keyring, index, engine.embedder_sha256, data_keys)
+    # An agent of this host may have read most of it already.
+    name = mirror_name(settings.agent.instance)
+    snapshots = Snapshots.of(settings.gallery, name, data_keys, _now_us, read_only=True)
+    reader = GalleryReader(settings.kafka, keyring, index, engine.embedder_sha256, data_keys, snapshots=snapshots)
     reader.start()
     try:
         _read_to_its_end(reader, settings)

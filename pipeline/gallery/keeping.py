@@ -81,7 +81,7 @@ class Keeper:
     def begin(self, binding: Binding, ends: Mapping[int, int]) -> Mapping[int, int]:
         """Takes the lock, and the snapshot if it is good; the offsets to go on from, none to begin anew."""
         self._mine = self._snapshots.acquire()
-        if not self._mine:
+        if not self._mine and not self._snapshots.read_only:
             log.warning("gallery_snapshot_of_another_process", file=str(self._snapshots.path))
         began = time.monotonic()
         try:

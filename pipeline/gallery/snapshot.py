@@ -96,8 +96,18 @@ def owner_of(token: str) -> str:
 class Snapshots:
     """The snapshot `name` in `folder`, of one agent. One caller at a time."""
 
-    def __init__(self, folder: Path, name: str, data_keys: DataKeys, clock: Clock, *, max_age_us: int) -> None:
-        """`max_age_us`: how long the topic surely keeps a tombstone."""
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        data_keys: DataKeys,
+        clock: Clock,
+        *,
+        max_age_us: int,
+        read_only: bool = False,
+    ) -> None:
+        """`max_age_us`: how long the topic surely keeps a tombstone. `read_only`: of an agent that keeps it itself."""
+        self.read_only = read_only
         self.path = folder / f"{name}{SUFFIX}"
         self._data_keys = data_keys
         self._clock = clock
@@ -105,15 +115,21 @@ class Snapshots:
         self._lock: int | None = None
 
     @classmethod
-    def of(cls, settings: Gallery, name: str, data_keys: DataKeys, clock: Clock) -> Snapshots | None:
+    def of(
+        cls, settings: Gallery, name: str, data_keys: DataKeys, clock: Clock, *, read_only: bool = False
+    ) -> Snapshots | None:
         """The snapshot `name` where the settings ask for one."""
         if settings.snapshot is None:
             return None
         kept_ms = int(topics()[GALLERY].config["delete.retention.ms"])
-        return cls(settings.snapshot, name, data_keys, clock, max_age_us=kept_ms * 1000 - MARGIN_US)
+        max_age_us = kept_ms * 1000 - MARGIN_US
+        return cls(settings.snapshot, name, data_keys, clock, max_age_us=max_age_us, read_only=read_only)
 
     def acquire(self) -> bool:
-        """Takes the lock, for this process's life or until `release`; False if another process has it."""
+        """Takes the lock, for this process's life or until `release`; False if another process has it, or if this one
+        only reads."""
+        if self.read_only:
+            return False
         private_files.make_folder(self.path.parent, "the folder of snapshots")
         descriptor = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
