@@ -24,8 +24,13 @@ logging.getLogger("uvicorn.error").warning("a standard %s", "line")
 for n in range(40):
     logging.getLogger("aiokafka.consumer.group_coordinator").error("broker is down %d", n)
     logging.getLogger("librdkafka").error("FAIL %d", n)
-try:
+
+def look(embedding):
     raise ValueError("with a traceback")
+
+try:
+    # Not in this line itself, which a traceback may show.
+    look(bytes.fromhex("66616365"))
 except ValueError:
     structlog.get_logger().exception("failed")
 """
@@ -58,6 +63,9 @@ def test_a_person_reads_lines_too() -> None:
     assert "judged" in text
     assert "1234" not in text
     assert "{" not in text.split("Traceback")[0]
+    # A local variable is no part of a traceback: it may be a picture or an embedding.
+    assert "Traceback" in text
+    assert "b'face'" not in text
 
 
 @pytest.mark.parametrize("name", ["pin", "secret", "embedding", "jpeg", "frame_key", "api_token", "PIN", "mac"])
