@@ -37,9 +37,9 @@ class Region:
 
     payers: int = 100_000
     """Of the whole city: everybody in the gallery."""
-    regulars: int = 5_000
+    regulars: int = 2_500
     stations: int = 12
-    days: int = 10
+    days: int = 8
     commutes: float = 0.85
     travels_on_day_off: float = 0.2
     both_ends_here: float = 0.5
