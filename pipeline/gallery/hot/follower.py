@@ -94,9 +94,9 @@ class Follower:
                 continue
             except RedisUnavailable:
                 self._lose()
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - whatever it is, payments go on without the tier
                 # Nobody pays worse for it than with a cold mirror: begin anew, and say so.
-                log.exception("hot_tier_failed")
+                log.error("hot_tier_failed", why=type(error).__name__)
                 self._forget()
             self._stop.wait(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
             failures += 1

@@ -160,7 +160,13 @@ class HotTier:
         if self.suspended:
             metrics.HOT_SEARCHES.labels("suspended").inc(len(probes))
             return [None] * len(probes)
-        answers = self._search.search(probes)
+        try:
+            answers = self._search.search(probes)
+        except Exception as error:  # noqa: BLE001 - whatever it is, payments go on without the tier
+            # The exact search knows the answer; no payment fails for what only makes it faster.
+            log.error("hot_search_failed", why=type(error).__name__, suspended_s=SUSPENDED_S)
+            self._suspend("hot_search_failed")
+            return [None] * len(probes)
         chosen = [
             row
             for row, answer in enumerate(answers)
@@ -194,9 +200,12 @@ class HotTier:
         if same:
             return hot
         log.error("hot_answer_differs", suspended_s=SUSPENDED_S)
-        metrics.ALERTS.labels("embedding", "hot_answer_differs").inc()
-        self._suspended_until_s = self._clock() + SUSPENDED_S
+        self._suspend("hot_answer_differs")
         return exact
+
+    def _suspend(self, reason: str) -> None:
+        metrics.ALERTS.labels("embedding", reason).inc()
+        self._suspended_until_s = self._clock() + SUSPENDED_S
 
     def _alive(self, payer_id: str) -> bool | None:
         if self._gallery.templates_of(payer_id):
@@ -212,7 +221,14 @@ class HotTier:
                 self._stop.wait(_WAIT_S)
                 continue
             began_s = self._clock()
-            if self.neighbours.work(_WAIT_S):
+            try:
+                worked = self.neighbours.work(_WAIT_S)
+            except Exception as error:  # noqa: BLE001 - whatever it is, payments go on without the tier
+                # What was to be counted stays uncounted, so that its answers do not stand.
+                log.error("hot_neighbours_failed", why=type(error).__name__)
+                self._stop.wait(_LONGEST_REST_S)
+                continue
+            if worked:
                 metrics.HOT_COUNTED.set(self.neighbours.known)
                 if self.neighbours.settled:
                     # At most half of the time: the rest is for payments.

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+import structlog
 
 from pipeline import metrics
 from pipeline.errors import RedisUnavailable
@@ -27,6 +28,8 @@ from pipeline.gallery.hot.gallery import Gallery
 from pipeline.gallery.hot.layout import MAX_TEMPLATES, Entry, EntrySeal
 from pipeline.gallery.hot.mirror import Mirror
 from pipeline.gallery.hot.store import HotStore
+
+log = structlog.get_logger(__name__)
 
 QUEUE = 4_096
 REFRESH_S = 60.0
@@ -129,6 +132,9 @@ class Writer:
             try:
                 result = self._write(payer_id, anew=what == "changed")
             except RedisUnavailable:
+                self._rest_until_s = self._clock() + _REST_S
+            except Exception as error:  # noqa: BLE001 - whatever it is, payments go on without the tier
+                log.error("hot_writer_failed", why=type(error).__name__)
                 self._rest_until_s = self._clock() + _REST_S
         if result == "failed":
             with self._lock:
