@@ -1,32 +1,41 @@
-"""Exact 1:N search against the same arithmetic in plain numpy, on one core.
+"""Exact 1:N search on one core: the index, against the quickest other exact search that can be had here.
 
-What the index is, honestly: one float32 matrix, one OpenBLAS matrix product per batch of probes, then for each probe
-two passes over its similarities (the best row, and the best row of any other payer). It is as exact as the baseline and
-built on the same product. The baseline is that product and `argpartition` for the best two rows, which need not be of
-two payers and carry no ids: it does less than the index. The product alone is reported as well: it is the floor of any
-index of this kind.
+`match.NxD.batchB` is queries per CPU second against the best of FAISS, NumPy and USearch in the same run
+(`match_baselines`). `match.large` is one probe at a time over a gallery that no cache holds, against the time that the
+bytes which a search must read take to be read at all: 4-bit codes and residuals, summed by NumPy over memory that was
+written. `match.oracle` is how many of its answers differ from float64 (`match_oracle`); one is enough to make it void.
 
 Run it by `in_own_process`, which holds BLAS to one thread before numpy is imported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from pipeline.bench.rounds import Run, interleave, spread, timed
+from pipeline.bench.match_baselines import Searching, baselines, batches, quickest
+from pipeline.bench.match_oracle import differences, hard_world, of_length_1
+from pipeline.bench.rounds import Run, cost_us, interleave, timed
 from pipeline.bench.rows import Goal, Row, speed_row
 from pipeline.gallery.index import ExactIndex
-from pipeline.ports import Match, Vector
+from pipeline.ports import Vector
 
 TEMPLATES = 100_000
+LARGE = 1_000_000
 DIMENSIONS = (128, 512)
 BATCHES = (1, 64)
 PROBES = 64
 """Probes per sample, whatever the size of a batch."""
 GOAL = Goal(">=", 6.0)
+FLOOR_GOAL = Goal(">=", 0.8)
+NONE_GOAL = Goal("<=", 0.0, of="ours")
+_PUT = 50_000
+_SPREAD = 0.5
+"""Length of what is added to a template to make a probe that resembles it: a cosine of about 0.9."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,75 +47,127 @@ class MatchPlan:
     dimensions: Sequence[int] = DIMENSIONS
     batches: Sequence[int] = BATCHES
     probes: int = PROBES
+    large: int = LARGE
+    checked: Sequence[tuple[int, int, int]] = ((20_000, 128, 100_000), (100_000, 512, 2000))
+    """Templates, dimension and probes of each comparison with the oracle."""
 
 
 def run(plan: MatchPlan) -> list[Row]:
-    """A row per dimension and batch."""
-    return [row for dimension in plan.dimensions for row in _rows(plan, dimension)]
+    """All rows."""
+    rows = [row for dimension in plan.dimensions for row in _speed_rows(plan, dimension)]
+    return [*rows, _large_row(plan), *(_oracle_row(*check) for check in plan.checked)]
 
 
-def _rows(plan: MatchPlan, dimension: int) -> list[Row]:
-    draw = np.random.default_rng(dimension)
-    matrix = _of_length_1(draw.normal(size=(plan.templates, dimension)).astype(np.float32))
-    # Probes resemble one template each, as the face of an enrolled person does.
-    near = matrix[draw.integers(plan.templates, size=plan.probes)]
-    probes = _of_length_1(near + draw.normal(scale=0.5 / dimension**0.5, size=near.shape).astype(np.float32))
-    index = ExactIndex(dimension)
-    for number, vector in enumerate(matrix):
-        index.put(f"t{number}", f"p{number}", vector)
-    wrong = _differences(index.search(probes), probes, matrix)
-    rows = []
-    for batch in plan.batches:
-        parts = [probes[start : start + batch] for start in range(0, plan.probes, batch)]
-        samples = interleave(_alternatives(index, matrix, parts), plan.rounds)
-        product_us = spread([sample.us_per_item("cpu") for sample in samples["product"]]).median
-        rows.append(
-            speed_row(
-                f"match.{plan.templates}x{dimension}.batch{batch}",
-                samples["ours"],
-                samples["numpy"],
-                item="query",
-                clock="cpu",
-                goal=GOAL,
-                against="numpy matrix product and argpartition",
-                more={"templates": plan.templates, "product_alone_cpu_us_per_query": product_us},
-                void=wrong,
-            )
+def _speed_rows(plan: MatchPlan, dimension: int) -> Iterator[Row]:
+    matrix = np.concatenate(list(_drawn(plan.templates, dimension)))
+    index = _filled(ExactIndex(dimension), [matrix])
+    probes = _probes(matrix, plan.probes)
+    for size in plan.batches:
+        others, missing = baselines(matrix, probes[:size])
+        searching: dict[str, Searching] = {"index": index.search, **others}
+        runs: dict[str, Run] = {
+            name: partial(timed, partial(_search_all, search, probes, size)) for name, search in searching.items()
+        }
+        samples = interleave(runs, plan.rounds)
+        best = quickest({name: cost_us(samples[name], "cpu").median for name in others})
+        yield speed_row(
+            f"match.{plan.templates}x{dimension}.batch{size}",
+            samples["index"],
+            samples[best],
+            item="query",
+            clock="cpu",
+            goal=GOAL,
+            against=f"{best}, the quickest of {', '.join(others)}",
+            more={
+                "kernel": index.kernel,
+                "bytes_per_template": index.bytes_per_template,
+                **{f"{name}_cpu_us_per_query": cost_us(samples[name], "cpu").median for name in others},
+                **{f"{name}_missing": why for name, why in missing.items()},
+            },
         )
-    return rows
 
 
-def _alternatives(index: ExactIndex, matrix: Vector, parts: Sequence[Vector]) -> dict[str, Run]:
-    count = sum(len(part) for part in parts)
+def _large_row(plan: MatchPlan) -> Row:
+    """One probe at a time, against the time that reading takes."""
+    dimension = max(plan.dimensions)
+    index, began = ExactIndex(dimension), time.perf_counter()
+    first: Vector | None = None
+    for part in _drawn(plan.large, dimension):
+        first = part if first is None else first
+        _filled(index, [part])
+    filled_s = time.perf_counter() - began
+    probes = _probes(first if first is not None else np.empty((0, dimension), np.float32), min(8, plan.probes))
+    # Pages that were never written are one page of zeros to the processor: these are written.
+    read = np.ones(plan.large * (index.bytes_read_per_template // 8), np.int64)
 
-    def ours() -> int:
-        for part in parts:
-            index.search(part)
-        return count
+    def floor() -> int:
+        for _ in range(len(probes)):
+            read.sum()
+        return len(probes)
 
-    def plain() -> int:
-        for part in parts:
-            np.argpartition(part @ matrix.T, -2, axis=1)[:, -2:]
-        return count
+    samples = interleave(
+        {
+            "index": partial(timed, partial(_search_all, index.search, probes, 1)),
+            "floor": partial(timed, floor),
+        },
+        plan.rounds,
+    )
+    return speed_row(
+        f"match.large.{plan.large}x{dimension}.batch1",
+        samples["index"],
+        samples["floor"],
+        item="query",
+        clock="cpu",
+        goal=FLOOR_GOAL,
+        against="reading as many bytes",
+        more={
+            "kernel": index.kernel,
+            "read_bytes_per_template": index.bytes_read_per_template,
+            "floor_gb_per_s": read.nbytes / cost_us(samples["floor"], "cpu").median / 1000,
+            "bytes_per_template": index.bytes_per_template,
+            "drawing_and_putting_s": filled_s,
+        },
+    )
 
-    def product() -> int:
-        for part in parts:
-            part @ matrix.T
-        return count
 
-    return {"ours": lambda: timed(ours), "numpy": lambda: timed(plain), "product": lambda: timed(product)}
+def _oracle_row(templates: int, dimension: int, probes: int) -> Row:
+    world = hard_world(templates, dimension, seed=dimension)
+    index = world.index()
+    wrong = differences(world, index, probes, seed=probes)
+    return Row(
+        case=f"match.oracle.{templates}x{dimension}",
+        unit="answers_that_differ",
+        ours=float(len(wrong)),
+        baseline=None,
+        ratio=None,
+        goal=NONE_GOAL,
+        against="float64 over all templates",
+        more={"probes": probes, "kernel": index.kernel},
+        void=wrong[:3],
+    )
 
 
-def _differences(found: Sequence[Match | None], probes: Vector, matrix: Vector) -> list[str]:
-    """Where the index differs from a full comparison in float64."""
-    wrong = []
-    for number, (match, probe) in enumerate(zip(found, probes, strict=True)):
-        exact = matrix.astype(np.float64) @ probe.astype(np.float64)
-        best, second = (int(row) for row in np.argsort(exact)[-2:][::-1])
-        if match is None or match.template_id != f"t{best}" or abs(match.runner_up - exact[second]) > 1e-6:
-            wrong.append(f"probe {number}: the index does not give the best two payers")
-    return wrong
+def _search_all(search: Searching, probes: Vector, size: int) -> int:
+    for batch in batches(probes, size):
+        search(batch)
+    return len(probes)
 
 
-def _of_length_1(vectors: Vector) -> Vector:
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+def _drawn(templates: int, dimension: int) -> Iterator[Vector]:
+    draw = np.random.default_rng(dimension)
+    for start in range(0, templates, _PUT):
+        yield of_length_1(draw.standard_normal((min(_PUT, templates - start), dimension), np.float32))
+
+
+def _filled(index: ExactIndex, parts: Sequence[Vector]) -> ExactIndex:
+    for part in parts:
+        numbers = range(index.size, index.size + len(part))
+        index.put_many([f"t{number}" for number in numbers], [f"p{number}" for number in numbers], part)
+    return index
+
+
+def _probes(matrix: Vector, count: int) -> Vector:
+    """Each resembles one template, as the face of an enrolled person does."""
+    draw = np.random.default_rng(1)
+    near = matrix[draw.integers(len(matrix), size=count)]
+    return of_length_1(near + draw.normal(scale=_SPREAD / matrix.shape[1] ** 0.5, size=near.shape))

@@ -93,6 +93,11 @@ class ExactIndex:
             return rooms * self._form.bytes_per_row / max(1, len(self._places))
 
     @property
+    def bytes_read_per_template(self) -> int:
+        """Bytes of every template that a search for one probe must read."""
+        return self._form.bytes_read
+
+    @property
     def ready(self) -> bool:
         """True: what was put is what is searched. Whether a topic was read to its end, its reader knows."""
         return True

@@ -61,6 +61,12 @@ class Form:
         return self.dimension * np.dtype(self.stored).itemsize + 4 + 8 + 1 + codes
 
     @property
+    def bytes_read(self) -> int:
+        """Bytes of a row that a search for one probe must read: the smallest codes there are, with their residuals."""
+        codes, halves = self.widths
+        return halves + 4 if halves else codes or self.dimension * np.dtype(self.stored).itemsize
+
+    @property
     def widths(self) -> tuple[int, int]:
         """Bytes of a row's 8-bit and 4-bit codes."""
         if self.coder is None:

@@ -14,6 +14,7 @@ from pipeline.bench import codec, embed, engine, match, payments, settle
 from pipeline.bench.frames import camera_frames
 from pipeline.bench.latency import latency
 from pipeline.bench.match import MatchPlan
+from pipeline.bench.match_oracle import differences, hard_world
 from pipeline.bench.rows import Row
 from pipeline.bench.topic import fill
 from pipeline.bench.transport import transport
@@ -98,11 +99,26 @@ def test_transport(stack: LocalStack) -> None:
 
 
 def test_match() -> None:
-    """The index gives the best two payers that a full comparison gives."""
-    rows = match.run(MatchPlan(rounds=2, templates=500, dimensions=(16,), batches=(1, 4), probes=8))
-    assert [row.case for row in rows] == ["match.500x16.batch1", "match.500x16.batch4"]
-    for row in rows:
+    """Against every other exact search, against memory, and no answer that differs from float64."""
+    plan = MatchPlan(2, 500, (16,), (1, 4), probes=8, large=600, checked=((700, 16, 300),))
+    rows = match.run(plan)
+    cases = ["match.500x16.batch1", "match.500x16.batch4", "match.large.600x16.batch1", "match.oracle.700x16"]
+    assert [row.case for row in rows] == cases
+    for row in rows[:3]:
         check(row)
+    assert {"faiss_cpu_us_per_query", "usearch_cpu_us_per_query"} <= set(rows[0].more)
+    assert rows[3].met
+    assert rows[3].more["probes"] == 300
+
+
+def test_an_answer_that_differs_from_the_oracle_is_found() -> None:
+    """An index that lost every other template."""
+    world = hard_world(300, 16, seed=1)
+    index = world.index()
+    assert differences(world, index, 50, seed=2) == []
+    for name in world.names[::2]:
+        index.remove(name)
+    assert differences(world, index, 50, seed=2)
 
 
 def test_settle(stack: LocalStack, tmp_path: Path) -> None:
