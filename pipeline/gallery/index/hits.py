@@ -69,8 +69,8 @@ def exact(hits: Hits, probes: Probes, view: View) -> Floats:
         some = slice(first, first + _RERANKED_AT_ONCE)
         part, row = hits.part[some], hits.row[some]
         vectors = np.empty((len(row), probes.exact.shape[1]))
-        for number in np.unique(part):
-            here = part == number
+        for number in set(part.tolist()):
+            here = np.flatnonzero(part == number)
             vectors[here] = view.parts[number][0].vectors[row[here]]
         found[some] = np.vecdot(vectors, probes.exact[hits.probe[some]])
     return found

@@ -25,8 +25,10 @@ from pipeline.ports import Match, Vector
 PROBES_AT_ONCE = 64
 _FIRST_STAGE = 1024
 """Rows of which all scores are looked at, to find a first floor."""
-_GROWTH = 8
+_GROWTH = 16
 """Each further stage ends when this many times as many rows were seen. Stages cost; so do the hits of a low floor."""
+_APART = 8.0
+"""More than the similarities of a probe of length 1 lie apart."""
 _HITS_PER_PROBE = 512
 """More hits than this, on average, are settled at once."""
 
@@ -65,6 +67,7 @@ class _Search:
         self._count = len(probes)
         self._floor: Floats = np.full(self._count, -np.inf)
         self._hits = Hits.none()
+        self._scale = 1.0 / np.maximum(probes.length, SLACK)
 
     def hits(self) -> Hits:
         """Rows among which the answers are."""
@@ -122,8 +125,9 @@ class _Search:
     def _raise_floor(self) -> None:
         """To the lower similarity of the two most promising payers of each probe; drops the hits below it."""
         hits = self._hits
-        # Ascending by probe, then by how promising: the last of each probe is its best.
-        order = np.lexsort((hits.upper, hits.probe))
+        # Ascending by probe, then by how promising: the last of each probe is its best. One key sorts quicker than two;
+        # that it rounds the second does not matter, for what is chosen by it is computed.
+        order = np.argsort(hits.probe * _APART + hits.upper * self._scale[hits.probe])
         best = order[_ends(hits.probe[order])]
         best_payer = np.full(self._count, -1, np.int32)
         best_payer[hits.probe[best]] = hits.payer[best]
