@@ -16,7 +16,9 @@ def choose(name: KernelName, dimension: int) -> Kernel:
     if name == "float32":
         return Float32Kernel()
     if name == "gpu":
-        raise UsageError("searching on a GPU: this version has no kernel for it; choose int8 or float32")
+        from pipeline.gallery.index.gpu import GpuKernel
+
+        return GpuKernel()
     missing = []
     for kernel in (_compiled, _numkong):
         try:

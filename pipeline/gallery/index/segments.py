@@ -77,14 +77,35 @@ class Form:
 class Segment:
     """Room for `room` rows; `count` of them are written, `living` of those not removed."""
 
-    __slots__ = ("addresses", "codes", "count", "dead", "form", "half_length", "halves", "length", "living",
-                 "lookalikes", "names", "offsets", "payer_of", "residual", "residuals", "room", "vectors")  # fmt: skip
+    __slots__ = (
+        "__weakref__",
+        "addresses",
+        "codes",
+        "count",
+        "dead",
+        "form",
+        "half_length",
+        "halves",
+        "length",
+        "living",
+        "lookalikes",
+        "names",
+        "offsets",
+        "payer_of",
+        "residual",
+        "residuals",
+        "room",
+        "vectors",
+        "wiped",
+    )  # fmt: skip
 
     def __init__(self, form: Form, room: int) -> None:
         self.form = form
         self.room = room
         self.count = 0
         self.living = 0
+        self.wiped = 0
+        """How often something of it was overwritten: copies elsewhere are old then."""
         self.vectors = _room_for_vectors(form, room)
         width, half_width = form.widths
         self.codes: npt.NDArray[np.int8] = aligned(room + OVERREAD, width).view(np.int8)
@@ -157,6 +178,7 @@ class Segment:
     def wipe(self, row: int | None) -> None:
         """Overwrites the vector, codes and id of a row, or (None) of all; no search may be reading them."""
         rows = slice(None) if row is None else row
+        self.wiped += 1
         self.vectors[rows] = 0.0
         self.codes[rows] = 0
         self.halves[rows] = 0

@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.errors import UsageError
 from pipeline.gallery.index import ExactIndex
 from pipeline.gallery.index.compiled import CompiledKernel
+from pipeline.gallery.index.gpu import GpuKernel
 from pipeline.gallery.index.int8 import NumKongKernel
 from pipeline.gallery.index.kernels import Float32Kernel, Kernel
 from pipeline.ports import Match, Vector
@@ -36,11 +37,13 @@ def can_compile() -> bool:
     return True
 
 
-KERNELS = ["float32", "numkong", *(["compiled"] if can_compile() else [])]
+KERNELS = ["float32", "numkong", "gpu", *(["compiled"] if can_compile() else [])]
 
 
 def kernel(name: str, dimension: int) -> Kernel:
     """One of `KERNELS`."""
+    if name == "gpu":
+        return GpuKernel("cpu")
     if name == "float32":
         return Float32Kernel()
     return CompiledKernel(dimension) if name == "compiled" else NumKongKernel(dimension)
