@@ -101,6 +101,36 @@ def test_galleries_of_several_segments(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", KERNELS)
+def test_one_payer_in_every_corner(name: str) -> None:
+    """Forty templates of one payer, all over the gallery and all nearer than anybody else: the runner-up is another."""
+    rng = np.random.default_rng(6)
+    vectors = unit(rng, 10_000, 64)
+    vectors[::250] = of_length_1(vectors[0] + rng.normal(scale=0.01, size=(40, 64)))
+    gallery = {f"t{i}": ("one" if i % 250 == 0 else f"p{i}", vector) for i, vector in enumerate(vectors)}
+    index = filled(ExactIndex(64, kernel=kernel(name, 64)), gallery)
+    probes = vectors[[0, 250, 500]]
+    expected = oracle(gallery, probes)
+    assert expected[0] is not None
+    assert expected[0].runner_up < 0.8
+    assert list(index.search(probes)) == expected
+    assert list(index.search(probes[:1])) == expected[:1]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("rows", [1, 3, 7, 255, 256])
+def test_nobody_is_found_beyond_the_last_row(name: str, rows: int) -> None:
+    """Rows that were never written are zeros, which are nearer than templates on the other side: they do not count."""
+    rng = np.random.default_rng(7)
+    probe = unit(rng, 32)
+    vectors = of_length_1(-probe + rng.normal(scale=0.05, size=(rows, 32)))
+    gallery = {f"t{i}": (f"p{i}", vector) for i, vector in enumerate(vectors)}
+    index = filled(ExactIndex(32, kernel=kernel(name, 32)), gallery)
+    for count in (1, 5):
+        probes = np.repeat(probe[None], count, axis=0)
+        assert list(index.search(probes)) == oracle(gallery, probes)
+
+
+@pytest.mark.parametrize("name", KERNELS)
 def test_a_result_does_not_depend_on_its_batch(name: str) -> None:
     """A probe alone, in a pair, and among 64 others gives the same match to the last bit."""
     rng = np.random.default_rng(11)
