@@ -126,6 +126,11 @@ class Neighbours:
                 self._pending.append((payer_id, vector))
                 self._some_work.notify_all()
 
+    def wake(self) -> None:
+        """Ends a wait of `work`."""
+        with self._lock:
+            self._some_work.notify_all()
+
     def work(self, timeout_s: float) -> bool:
         """Does one piece of what is to do, waiting up to `timeout_s` for some; False when there was none. One thread
         may call it. It computes without the lock: no search waits for it."""

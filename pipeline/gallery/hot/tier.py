@@ -129,6 +129,7 @@ class HotTier:
     def stop(self) -> None:
         """Ends its threads and closes its connections."""
         self._stop.set()
+        self.neighbours.wake()
         self._follower.stop()
         self._writer.stop()
         if self._counter.ident is not None:

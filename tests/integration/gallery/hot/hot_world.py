@@ -148,7 +148,7 @@ def agent(
         timeout_ms=timeout_ms,
         max_payers=max_payers,
         max_age_s=max_age_s,
-        block_ms=100,
+        block_ms=25,
         log_records=log_records,
     )
     seal = EntrySeal(keyring, space)
@@ -160,7 +160,7 @@ def agent(
         ready=ready.is_set,
         verify_share=verify_share,
         refresh_s=refresh_s,
-        look_s=0.2,
+        look_s=0.05,
         forget_after_s=forget_after_s,
     )
     tier.start()

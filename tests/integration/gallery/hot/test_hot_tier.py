@@ -162,6 +162,14 @@ def test_a_flushed_redis_is_colder_and_fills_again(url: str, keyring: Keyring) -
         pipe.hset(one.store.space.keys[0], tag, b"half of an entry")
         pipe.execute()
         wait_until(lambda: one.tier.mirror.payers == 0, 10, "the mirror to be empty again")
+        # Another life of the space that happens to be at the same number.
+        one.warm(PEOPLE[:2])
+        seq = one.store.position().seq
+        pipe = plain.pipeline(transaction=True)
+        pipe.flushall()
+        pipe.hset(one.store.space.keys[4], mapping={"epoch": "another", "seq": seq})
+        pipe.execute()
+        wait_until(lambda: one.tier.mirror.payers == 0, 10, "the other epoch to be noticed")
         plain.close()
 
 
@@ -177,7 +185,17 @@ def test_a_log_that_was_trimmed_sends_the_mirror_to_the_entries(url: str, keyrin
         pipe.xtrim(log, maxlen=0, approximate=False)
         pipe.execute()
         wait_until(lambda: one.tier.mirror.payers == 1, 10, "the lost record to be noticed")
+        # A record is missing in the middle, and the newest one is there.
+        seq, other = one.store.position().seq, one.seal.tag(PEOPLE[1].payer_id)
+        pipe = plain.pipeline(transaction=True)
+        pipe.hdel(one.store.space.keys[0], other)
+        pipe.hincrby(one.store.space.keys[4], "seq", 2)
+        pipe.xadd(log, {"op": "drop", "tag": "nobody"}, id=f"{seq + 2}-0")
+        pipe.execute()
+        wait_until(lambda: one.tier.mirror.payers == 0, 10, "the gap to be noticed")
+        # One that no script wrote is in the way of all that follow: the log begins anew, also where nobody writes.
         plain.xadd(log, {"op": "put", "tag": "somebody"})
+        wait_until(lambda: plain.xlen(log) == 0, 10, "the log to be begun anew")
         one.warm(PEOPLE[:4])
         assert one.tier.mirror.payers == 4
         plain.close()
@@ -257,7 +275,7 @@ def test_templates_that_change_are_written_again_and_newcomers_are_heeded(url: s
 
 def test_an_answer_that_differs_is_replaced_and_stops_the_tier(url: str, keyring: Keyring) -> None:
     """With a rule that lets everything stand, the verified answer is the exact one, and no other is hot."""
-    blind = Rule(margin=0.0, limit=1e9, nearest=0)
+    blind = Rule(margin=0.0, limit=1e9, mean=1e9, nearest=0)
     twin = people(1, seed=3, name="twin")
     strangers = [*PEOPLE, *twin]
     region = unique("r")

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from pipeline.gallery.hot.decide import HotSearch, agrees
 from pipeline.gallery.hot.layout import Entry, EntrySeal, Space
-from pipeline.gallery.hot.mirror import Mirror
+from pipeline.gallery.hot.mirror import Lead, Mirror
 from pipeline.gallery.hot.neighbours import Neighbours
 from pipeline.gallery.hot.standing import Rule
 from pipeline.gallery.hot.store import HotStore
@@ -101,6 +101,21 @@ def test_what_the_exact_index_does_not_confirm_does_not_stand() -> None:
         pass
     assert world.why(seen(5)) == "near_neighbour"
     assert world.why(unit(near[None])) == "not_alive"
+
+
+def test_a_newcomer_who_is_told_of_during_a_search_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of that search stands."""
+    world = World()
+    search = world.mirror.search
+
+    def meanwhile(probes: Vector) -> list[Lead | None]:
+        found = search(probes)
+        world.index.put("twin", "twin", seen(3)[0])
+        world.neighbours.added("twin", seen(3)[0])
+        return found
+
+    monkeypatch.setattr(world.mirror, "search", meanwhile)
+    assert world.why(seen(3)) == "gallery_moves"
 
 
 def test_a_template_that_is_not_counted_is_asked_for_and_an_empty_mirror_says_nothing() -> None:

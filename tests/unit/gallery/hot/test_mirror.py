@@ -122,6 +122,9 @@ def test_an_entry_opens_under_its_tag_space_and_key_alone(tmp_path: Path) -> Non
     assert len({EntrySeal(keyring, other).tag("p1") for other in spaces[:3]} | {tag}) == 4
     with pytest.raises(InvalidMessage, match="seal_broken"):
         seal.open(seal.tag("p2"), sealed, DIMENSION)
+    # The tag is bound by the seal itself, before anything of what is inside is believed.
+    with pytest.raises(InvalidMessage, match="seal_broken"):
+        seal._seal.open(sealed, seal._associated(seal.tag("p2")))
     with pytest.raises(InvalidMessage, match="entry_malformed"):
         seal.open(tag, sealed, DIMENSION + 1)
     for plain in (b"", b"\0\0\0\2{", length_prefixed(b"{}", b""), length_prefixed(b"x"), length_prefixed(*[b""] * 3)):
