@@ -50,8 +50,8 @@ class Place:
         self.keyring = Keyring.create(folder / "keys")
         self.data_keys = open_data_keys(self.keyring)
         self.gallery, self.payers, self.journal_topic = unique("gallery"), unique("payers"), unique("journal")
-        create_topics(bootstrap, {self.gallery: 3, self.payers: 3}, {"cleanup.policy": "compact"})
-        create_topics(bootstrap, {self.journal_topic: 2})
+        # Of these young topics nothing would be compacted: one call makes all three.
+        create_topics(bootstrap, {self.gallery: 3, self.payers: 3, self.journal_topic: 2})
         self.producer: Producer = make_producer(self.kafka)
         self.journal = Journal(self.kafka, "ann", now_us, topic=self.journal_topic)
         self.readers: list[GalleryReader] = []

@@ -134,8 +134,6 @@ def test_what_enrolling_needs(enrol: Command, people: list[list[Path]], tmp_path
     picture = people[0][0]
     code, _, said = enrol.run("enrol", picture)
     assert (code, "nobody is enrolled without having agreed" in said) == (2, True)
-    code, _, said = enrol.run("enrol", picture, "--consent", "no such/text")
-    assert (code, "neither a file nor the name" in said) == (2, True)
     pin = tmp_path / "pin"
     pin.write_text("2468")
     pin.chmod(0o644)

@@ -178,11 +178,9 @@ def dying_at(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call: in
 
 STEPS: list[tuple[str, str, int, bool]] = [
     ("data_keys", "destroy", 1, True),
-    ("module", "write", 1, True),  # everything of the payer
-    ("hot", "erase", 1, True),
+    ("hot", "erase", 1, False),
     ("module", "write", 2, True),  # the profile
     ("module", "write", 3, True),  # the templates
-    ("journal", "append", 1, False),
     ("journal", "append", 1, True),
 ]
 

@@ -79,10 +79,6 @@ def tampered(place: Place, path: Path) -> None:
     path.write_bytes(data)
 
 
-def cut_off(place: Place, path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
 def another_topic(place: Place, path: Path) -> None:
     place.gallery = unique("gallery")
     create_topics(place.kafka.bootstrap, {place.gallery: 3}, {"cleanup.policy": "compact"})
@@ -90,19 +86,11 @@ def another_topic(place: Place, path: Path) -> None:
         place.enrol(payer, faces(6)[number][None], pin=None, lookalike=number == 2)
 
 
-def key_destroyed(place: Place, path: Path) -> None:
-    header = header_of(path)
-    assert header is not None
-    place.data_keys.destroy(header.key_owner)
-
-
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
         (tampered, "damaged"),
-        (cut_off, "damaged"),
         (another_topic, "another_topic"),
-        (key_destroyed, "key_destroyed"),
     ],
 )
 def test_a_snapshot_that_is_not_good_is_not_used(

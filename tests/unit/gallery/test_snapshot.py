@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.gallery.index import ExactIndex
+from pipeline.gallery.keeping import Keeper
 from pipeline.gallery.protect.data_keys import open_data_keys
 from pipeline.gallery.snapshot import MAGIC, Binding, Header, SnapshotRefused, Snapshots, header_of, owner_of
 from pipeline.keys.keyring import Keyring
@@ -251,3 +254,23 @@ def test_what_is_no_snapshot_has_no_header(tmp_path: Path) -> None:
     assert header_of(tmp_path / "none") is None
     (tmp_path / "some").write_bytes(os.urandom(100))
     assert header_of(tmp_path / "some") is None
+
+
+def test_nothing_of_a_refused_snapshot_stays_in_the_index(desk: Desk) -> None:
+    """A file that is found damaged at its end was half taken over by then: all of that goes again, since nobody can say
+    who of it was erased."""
+    index = ExactIndex(2)
+    index.put("7f35d1b9-a7a3-5cab-aaae-211ff36414b9", "01a210fa-1abe-7af9-91da-cc06673e9207", np.eye(2, dtype="f4")[0])
+    desk.snapshots.release()
+    keeper = Keeper(desk.snapshots, index, (), lambda: desk.now_us, interval_s=0)
+    assert keeper.begin(BINDING, OFFSETS) == {}
+    keeper.turn(BINDING, OFFSETS)
+    keeper.stop()
+    good = desk.snapshots.path.read_bytes()
+    for data, size in ((good, 1), (good[:-1] + bytes([good[-1] ^ 1]), 0)):
+        desk.snapshots.path.write_bytes(data)
+        taken = ExactIndex(2)
+        keeper = Keeper(desk.snapshots, taken, (), lambda: desk.now_us, interval_s=0)
+        assert bool(keeper.begin(BINDING, OFFSETS)) == bool(size)
+        keeper.stop()
+        assert taken.size == size
