@@ -106,10 +106,12 @@ def test_an_erased_payer_is_nowhere(place: Place) -> None:
     for watcher in watchers:
         watcher.start()
     hot = Cupboard()
-    erased = place.erasure(hot=hot).erase(ANN)
-    over.set()
-    for watcher in watchers:
-        watcher.join()
+    try:
+        erased = place.erasure(hot=hot).erase(ANN)
+    finally:
+        over.set()
+        for watcher in watchers:
+            watcher.join()
 
     assert erased.complete, erased
     assert set(places(erased)) == {
@@ -318,14 +320,16 @@ def test_puts_and_an_erasure_race(place: Place) -> None:
 
     writer = threading.Thread(target=put)
     writer.start()
-    wait_until(lambda: all(reader.size for reader in readers), 10, "the template")
-    place.erasure(wait_s=5).erase(ANN)
-    gone = time.monotonic()
-    wait_until(lambda: not any(reader.size for reader in readers), 2, "both empty")
-    while time.monotonic() - gone < 0.5:
-        assert not any(who(reader, vectors)[0] for reader in readers)
-    over.set()
-    writer.join()
+    try:
+        wait_until(lambda: all(reader.size for reader in readers), 10, "the template")
+        place.erasure(wait_s=5).erase(ANN)
+        gone = time.monotonic()
+        wait_until(lambda: not any(reader.size for reader in readers), 2, "both empty")
+        while time.monotonic() - gone < 0.5:
+            assert not any(who(reader, vectors)[0] for reader in readers)
+    finally:
+        over.set()
+        writer.join()
     assert place.producer.flush(10) == 0
     assert place.erasure().erase(ANN).complete
 
