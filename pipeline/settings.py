@@ -78,8 +78,8 @@ class Vision(Section):
         1e-2,
         gt=0,
         le=1,
-        description="how often a stranger's transaction may find somebody, all its frames and attempts counted; it sets "
-        "how the match threshold rises with the gallery and how large a gallery may be without a claim",
+        description="how often a stranger's transaction may find somebody, all its frames and attempts counted; it "
+        "sets how the match threshold rises with the gallery and how large a gallery may be without a claim",
     )
     votes: int = Field(2, ge=1, description="consistent frames that decide, at full weight three quarters of them")
     patience: int = Field(6, ge=1, description="judged frames of one face without a decision before it has failed")
