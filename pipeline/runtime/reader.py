@@ -27,6 +27,8 @@ Place = tuple[str, int]
 
 PARTITION_EOF: int = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's own codes start with an underscore
 METADATA_TIMEOUT_S = 10.0
+_LEADER_LOOK_S = 0.1
+_NO_LEADER = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 UNEXPECTED = 70
 """Exit code of a process that met something it does not understand: a supervisor starts it again."""
 
@@ -96,11 +98,20 @@ def _start_positions(consumer: Consumer, topics: Sequence[str], since_us: int | 
 
 
 def _end(consumer: Consumer, partition: TopicPartition) -> int:
-    """The partition's end now; raises `KafkaUnavailable`."""
-    marks = consumer.get_watermark_offsets(partition, timeout=METADATA_TIMEOUT_S)
-    if marks is None:
-        raise KafkaUnavailable(f"reading the topic {partition.topic}: Kafka does not tell where it ends")
-    return int(marks[1])
+    """The partition's end now; raises `KafkaUnavailable`. A broker that is just back has no leader for a moment."""
+    deadline = time.monotonic() + METADATA_TIMEOUT_S
+    while True:
+        try:
+            marks = consumer.get_watermark_offsets(partition, timeout=METADATA_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_LEADER or time.monotonic() > deadline:
+                raise
+            consumer.list_topics(partition.topic, timeout=METADATA_TIMEOUT_S)
+            time.sleep(_LEADER_LOOK_S)
+            continue
+        if marks is None:
+            raise KafkaUnavailable(f"reading the topic {partition.topic}: Kafka does not tell where it ends")
+        return int(marks[1])
 
 
 class TopicReader:

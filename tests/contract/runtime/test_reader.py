@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from pipeline.errors import InvalidMessage, KafkaUnavailable
 from pipeline.local import LocalStack
@@ -184,3 +185,23 @@ def test_what_cannot_be_read_is_said_in_one_sentence(
     with pytest.raises(KafkaUnavailable, match=r"^reading the topic") as told:
         ask(Kafka(bootstrap=kafka))
     assert "\n" not in str(told.value)
+
+
+def test_a_partition_without_a_leader_for_a_moment_is_asked_again(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that is just back answers "not leader" at first; only other answers end the reading."""
+    topic = unique("leaderless")
+    create_topics(kafka, {topic: 1})
+    answers = [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE]
+
+    class Leaderless(Consumer):
+        def get_watermark_offsets(self, *args: Any, **named: Any) -> Any:
+            if answers:
+                raise KafkaException(KafkaError(answers.pop(0)))
+            return super().get_watermark_offsets(*args, **named)
+
+    monkeypatch.setattr("pipeline.runtime.reader.Consumer", Leaderless)
+    assert list(read_topic(Kafka(bootstrap=kafka), topic, read_committed=True)) == []
+    assert not answers
+    answers.append(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    with pytest.raises(KafkaUnavailable, match="reading the topic"):
+        list(read_topic(Kafka(bootstrap=kafka), topic, read_committed=True))
