@@ -24,6 +24,7 @@ OVERREAD = 8
 FIRST_ROWS = 256
 """Room of the first segment; it grows by copies of twice the room up to `SEGMENT_ROWS`."""
 CACHE_LINE = 64
+HUGE_PAGE = 2**21
 ALIVE = np.iinfo(np.int64).max
 
 Stored = Literal["float32", "float16"]
@@ -193,10 +194,13 @@ class Segment:
 
 
 def aligned(rows: int, width: int) -> npt.NDArray[np.uint8]:
-    """Zeros that begin where a cache line does: a vector across two lines costs two reads."""
-    raw = np.zeros(rows * width + CACHE_LINE, np.uint8)
-    start = -raw.ctypes.data % CACHE_LINE
-    return raw[start : start + rows * width].reshape(rows, width)
+    """Zeros that begin where a cache line does, because a vector across two lines costs two reads; large ones begin
+    where a huge page does, because the processor reads ahead only within a page."""
+    size = rows * width
+    border = HUGE_PAGE if size >= HUGE_PAGE else CACHE_LINE
+    raw = np.zeros(size + border, np.uint8)
+    start = -raw.ctypes.data % border
+    return raw[start : start + size].reshape(rows, width)
 
 
 def _room_for_vectors(form: Form, room: int) -> Vectors:
